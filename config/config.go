@@ -1,0 +1,91 @@
+// Package config reads what roller is told: the environment, and the inventory
+// files that say how each machine can be reached.
+package config
+
+// Config is the whole environment, read once at the start of a process.
+// Load fills it; .env-dist documents every variable.
+type Config struct {
+	Configuration string // ROLLER_CONFIGURATION (or DJANGO_CONFIGURATION): Dev, Prod or Test
+	API           API
+	Taskcluster   Taskcluster
+	Ladder        Ladder
+	Devices       Devices
+	Bugzilla      Bugzilla
+	Files         Files
+}
+
+// API is what the web server needs.
+type API struct {
+	Host         string     // LISTEN_HOST: the address to listen on; "" is every address
+	Port         int        // PORT, 8000
+	PublicURL    string     // PUBLIC_URL: scheme, host and port as clients see them; decides what a Hawk header must be signed for
+	AllowedHosts []string   // ALLOWED_HOSTS: Host headers that are answered; PUBLIC_URL's host always is
+	CORSOrigin   string     // CORS_ORIGIN
+	TaskNames    []string   // TASK_NAMES: tasks that may be asked for over HTTP
+	ScopeSets    [][]string // REQUIRED_TASKCLUSTER_SCOPE_SETS: sets of scopes, each a template with {task_name}; one whole set must be held
+	WorkerIDs    string     // VALID_WORKER_ID_REGEX: which worker IDs are managed hosts; "" is all
+	StartTimeout Duration   // START_TIMEOUT: one question to Temporal, 5s
+}
+
+// Taskcluster is the deployment whose users roller serves.
+type Taskcluster struct {
+	RootURL     string   // TASKCLUSTER_ROOT_URL
+	ClientID    string   // TASKCLUSTER_CLIENT_ID
+	AccessToken Secret   // TASKCLUSTER_ACCESS_TOKEN
+	Timeout     Duration // TASKCLUSTER_TIMEOUT: one call with its retries, 5s
+}
+
+// Ladder is the order of the rungs and the time each may take.
+type Ladder struct {
+	Methods       []string // REBOOT_METHODS
+	DownTimeout   Duration // DOWN_TIMEOUT: after a command, until the machine must be seen down, 60s
+	UpTimeout     Duration // UP_TIMEOUT: after that, until it must be back, 300s
+	RungRetry     Duration // RUNG_RETRY: how long a command that was known not to be sent is tried again, 60s
+	OffDelay      Duration // OFF_DELAY: between off and on for ipmi_off in a ladder, 5s
+	PDUDelay      Duration // SNMP_REBOOT_DELAY: between off and on for snmp_rebootdelay, 60s
+	OnAlarm       Duration // ON_ALARM: a machine that cannot be powered on for this long gets its bug, 5m
+	OnLimit       Duration // ON_LIMIT: how long one job keeps trying to power on, 24h
+	BugWait       Duration // BUG_WAIT: how long a job waits for its bug before it ends naming the bug's run, 20s
+	BugLimit      Duration // BUG_LIMIT: how long a bug is tried, 24h
+	ProbeInterval Duration // PROBE_INTERVAL, 1s
+	ProbeTimeout  Duration // PROBE_TIMEOUT: one probe's wait for its reply, 2s
+	DownProbes    int      // DOWN_PROBES: probes in a row that must go unanswered before a machine is down, 3
+	Heartbeat     Duration // HEARTBEAT_TIMEOUT: of activities that wait for a machine, 60s
+}
+
+// Devices is how long each device may take, and what is common to all of a kind.
+type Devices struct {
+	SSHTimeout     Duration // SSH_TIMEOUT: dial and handshake, 5s
+	KnownHostsFile string   // SSH_KNOWN_HOSTS_FILE, known_hosts
+	IPMITimeout    Duration // IPMI_TIMEOUT: one control command, sent once, 20s
+	IPMIPrivilege  string   // IPMI_PRIVILEGE: CALLBACK, USER, OPERATOR, ADMINISTRATOR
+	SNMPTimeout    Duration // SNMP_TIMEOUT: one control command, sent once, 10s
+	SNMPCommunity  Secret   // SNMP_COMMUNITY (v2c, read and write)
+	SNMPVerify     Duration // SNMP_VERIFY_TIMEOUT: until the outlet's status must read as commanded, 30s
+	XenURL         string   // XEN_URL
+	XenUsername    string   // XEN_USERNAME
+	XenPassword    Secret   // XEN_PASSWORD
+	ILOUsername    string   // ILO_USERNAME
+	ILOPassword    Secret   // ILO_PASSWORD
+}
+
+// Bugzilla is where machines that do not come back are reported.
+type Bugzilla struct {
+	URL             string   // BUGZILLA_URL, with or without /rest/
+	APIKey          Secret   // BUGZILLA_API_KEY
+	Timeout         Duration // BUGZILLA_TIMEOUT: one request, 30s
+	ReopenState     string   // BUGZILLA_REOPEN_STATE, REOPENED
+	RebootTemplate  string   // BUGZILLA_REBOOT_TEMPLATE: JSON object
+	TrackerTemplate string   // BUGZILLA_WORKER_TRACKER_TEMPLATE: JSON object
+}
+
+// Files are the paths of the inventory. A file that is named must exist; one that
+// is not named has a default path and may be missing.
+type Files struct {
+	SSH           string   // FQDN_TO_SSH_FILE; "" is ssh.json
+	IPMI          string   // FQDN_TO_IPMI_FILE; "" is ipmi.json
+	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json
+	Xen           string   // FQDN_TO_XEN_FILE; "" is xen.json
+	NamesOnly     bool     // no variable: for a process that needs no credentials, so that key files are not looked at
+	FQDNTemplates []string // FQDN_TEMPLATES, each with {worker_id} and {worker_group}
+}

@@ -1,0 +1,126 @@
+package config
+
+import (
+	"cmp"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// What the entries of the four files hold.
+
+const (
+	sshPort  = 22  // RFC 4251, 4.1
+	ipmiPort = 623 // IPMI v2.0, 13.1.2: primary RMCP port
+	// maxIPMIUser and maxIPMIPassword are bytes (IPMI v2.0, 22.28 Set User Name
+	// and 22.30 Set User Password).
+	maxIPMIUser     = 16
+	maxIPMIPassword = 20
+)
+
+// ssh reads {"ssh": {"user", "key_file", "boot_id"}, "addr", "port", "probe"}.
+// Without "ssh" it says only how a machine that has no account is probed.
+func (r *reading) ssh(e *entry, m *draft) {
+	m.Addr = e.host(m.FQDN)
+	port := e.port(sshPort)
+	if !e.has("ssh") && !e.has("port") && (e.has("addr") || e.has("probe")) {
+		return
+	}
+	n := e.need("ssh")
+	if n == nil {
+		return
+	}
+	in := r.object(e.path, e.about+": ssh", n, "user", "key_file", "boot_id")
+	m.SSH = &SSH{User: in.text("user"), KeyFile: in.text("key_file"), Port: port, BootID: in.flag("boot_id")}
+	if strings.HasPrefix(m.SSH.User, "-") {
+		in.wrong(in.place("user").line, "\"user\" must not begin with -")
+	}
+	if m.SSH.KeyFile != "" {
+		r.key(in.place("key_file"), m.SSH.KeyFile)
+	}
+	r.claims.take(e.place("addr"), "SSH at "+dialled(m.Addr, port), "belongs to", m.FQDN)
+}
+
+// ipmi reads {"ipmi": {"user", "password"}, "addr", "port", "probe"}.
+func (r *reading) ipmi(e *entry, m *draft) {
+	host, port := e.host(m.FQDN), e.port(ipmiPort)
+	n := e.need("ipmi")
+	if n == nil {
+		return
+	}
+	in := r.object(e.path, e.about+": ipmi", n, "user", "password")
+	m.IPMI = &IPMI{Host: host, Port: port, User: in.text("user"), Password: in.secret("password", maxIPMIPassword)}
+	if r.namesOnly {
+		m.IPMI.Password = Secret{}
+	}
+	if len(m.IPMI.User) > maxIPMIUser {
+		in.wrong(in.place("user").line, "\"user\" must be %d bytes at most", maxIPMIUser)
+	}
+	r.claims.take(e.place("addr"), "BMC "+dialled(host, port), "belongs to", m.FQDN)
+}
+
+// pdu reads {"pdu": "pdu1.example:AA1", "addr", "port", "probe"}; a machine with
+// several power supplies has a list there.
+func (r *reading) pdu(e *entry, m *draft) {
+	n := e.need("pdu")
+	if n == nil {
+		return
+	}
+	texts, addr, port := n.items, e.host(""), e.port(snmpPort)
+	if n.kind != "a list" {
+		texts = []*node{n}
+	} else if len(texts) == 0 {
+		e.wrong(n.line, "\"pdu\" must not be empty")
+	}
+	for _, item := range texts {
+		r.outlet(e, m, item, addr, port)
+	}
+}
+
+// outlet adds one outlet to a machine; addr is where its PDU is dialled, "" by
+// its name.
+func (r *reading) outlet(e *entry, m *draft, n *node, addr string, port int) {
+	text, ok := n.value.(string)
+	if !ok {
+		e.wrong(n.line, "an outlet must be a text, not %s", n.kind)
+		return
+	}
+	o, err := ParseOutlet(text)
+	if err != nil {
+		e.wrong(n.line, "%s", err)
+		return
+	}
+	o.Host, o.Port = cmp.Or(addr, o.PDU), port
+	at := place{e.path, n.line}
+	for _, had := range m.Outlets {
+		if had == o {
+			e.wrong(n.line, "outlet %s stands twice", o)
+		}
+	}
+	// One PDU under two names would be commanded by two jobs at once.
+	r.claims.take(at, "outlet "+o.String(), "feeds", m.FQDN)
+	r.claims.take(at, "PDU "+o.PDU, "is dialled at", dialled(o.Host, o.Port))
+	r.claims.take(at, "PDU address "+dialled(o.Host, o.Port), "belongs to", o.PDU)
+	m.Outlets = append(m.Outlets, o)
+}
+
+// uuidForm is a UUID as XenAPI prints it (RFC 9562, 4).
+var uuidForm = regexp.MustCompile(`\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z`)
+
+// xen reads {"xen_uuid": "...", "probe"}.
+func (r *reading) xen(e *entry, m *draft) {
+	uuid := strings.ToLower(e.text("xen_uuid"))
+	if uuid == "" {
+		return
+	}
+	at := e.place("xen_uuid")
+	if !uuidForm.MatchString(uuid) {
+		e.wrong(at.line, "\"xen_uuid\" %q is not a UUID", uuid)
+		return
+	}
+	r.claims.take(at, "VM "+uuid, "belongs to", m.FQDN)
+	m.Xen = &Xen{UUID: uuid}
+}
+
+func dialled(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -1,0 +1,67 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// defaultMethods is the later code's ladder.
+const defaultMethods = "ssh_reboot,ipmi_reset,ipmi_cycle,snmp_reboot,file_bugzilla_bug"
+
+func (e *environ) ladder() Ladder {
+	l := Ladder{
+		Methods:       e.subset("REBOOT_METHODS", defaultMethods, Rungs()),
+		DownTimeout:   e.duration("DOWN_TIMEOUT", 60*time.Second, 10*time.Millisecond),
+		UpTimeout:     e.duration("UP_TIMEOUT", 300*time.Second, 10*time.Millisecond),
+		RungRetry:     e.duration("RUNG_RETRY", 60*time.Second, 0),
+		OffDelay:      e.duration("OFF_DELAY", 5*time.Second, 0),
+		PDUDelay:      e.duration("SNMP_REBOOT_DELAY", 60*time.Second, 0),
+		OnAlarm:       e.duration("ON_ALARM", 5*time.Minute, 10*time.Millisecond),
+		OnLimit:       e.duration("ON_LIMIT", 24*time.Hour, 10*time.Millisecond),
+		BugWait:       e.duration("BUG_WAIT", 20*time.Second, 0),
+		BugLimit:      e.duration("BUG_LIMIT", 24*time.Hour, 10*time.Millisecond),
+		ProbeInterval: e.duration("PROBE_INTERVAL", time.Second, 10*time.Millisecond),
+		ProbeTimeout:  e.duration("PROBE_TIMEOUT", 2*time.Second, 10*time.Millisecond),
+		// One lost packet is not "down", so one probe cannot be enough.
+		DownProbes: e.number("DOWN_PROBES", 3, 2, 100),
+		// Below that the server drowns in heartbeats of a fleet's waits.
+		Heartbeat: e.duration("HEARTBEAT_TIMEOUT", 60*time.Second, 10*time.Second),
+	}
+	e.relations(l)
+	return l
+}
+
+// relations checks the times against one another.
+func (e *environ) relations(l Ladder) {
+	if i := slices.Index(l.Methods, bugRung); i >= 0 && i < len(l.Methods)-1 {
+		e.wrong("REBOOT_METHODS", bugRung, "may stand only at the end: no rung is tried once people have been told")
+	}
+	if least := Duration(l.DownProbes) * l.ProbeInterval; l.DownTimeout > 0 && l.DownTimeout <= least {
+		e.wrong("DOWN_TIMEOUT", l.DownTimeout.String(), fmt.Sprintf("must be more than DOWN_PROBES x PROBE_INTERVAL (%s), or no machine is ever seen down", least))
+	}
+	if l.OnAlarm > l.OnLimit {
+		e.wrong("ON_ALARM", l.OnAlarm.String(), fmt.Sprintf("must not be more than ON_LIMIT (%s)", l.OnLimit))
+	}
+	if l.BugWait > l.BugLimit {
+		e.wrong("BUG_WAIT", l.BugWait.String(), fmt.Sprintf("must not be more than BUG_LIMIT (%s)", l.BugLimit))
+	}
+}
+
+func (e *environ) devices() Devices {
+	return Devices{
+		SSHTimeout:     e.duration("SSH_TIMEOUT", 5*time.Second, 100*time.Millisecond),
+		KnownHostsFile: e.text("SSH_KNOWN_HOSTS_FILE", "known_hosts"),
+		IPMITimeout:    e.duration("IPMI_TIMEOUT", 20*time.Second, 100*time.Millisecond),
+		// Chassis Control asks for Operator (IPMI v2.0, appendix G).
+		IPMIPrivilege: e.oneOf("IPMI_PRIVILEGE", "OPERATOR", "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR"),
+		SNMPTimeout:   e.duration("SNMP_TIMEOUT", 10*time.Second, 100*time.Millisecond),
+		SNMPCommunity: e.secret("SNMP_COMMUNITY"),
+		SNMPVerify:    e.duration("SNMP_VERIFY_TIMEOUT", 30*time.Second, 100*time.Millisecond),
+		XenURL:        e.url("XEN_URL", ""),
+		XenUsername:   e.text("XEN_USERNAME", ""),
+		XenPassword:   e.secret("XEN_PASSWORD"),
+		ILOUsername:   e.text("ILO_USERNAME", ""),
+		ILOPassword:   e.secret("ILO_PASSWORD"),
+	}
+}

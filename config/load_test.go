@@ -1,0 +1,177 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	local := []string{"127.0.0.1", "[::1]", "localhost"}
+	for name, tc := range map[string]struct {
+		environ []string
+		want    API
+		is      string
+	}{
+		"nothing set": {nil, API{TaskNames: []string{"reboot"}, CORSOrigin: "https://tools.taskcluster.net"}, Prod},
+		"Prod": {
+			[]string{"ROLLER_CONFIGURATION=Prod", "PUBLIC_URL=https://Roller.example/"},
+			API{PublicURL: "https://Roller.example", AllowedHosts: []string{"roller.example"}, TaskNames: []string{"reboot"}, CORSOrigin: "https://tools.taskcluster.net"},
+			Prod,
+		},
+		"Dev": {
+			[]string{"ROLLER_CONFIGURATION=Dev"},
+			API{PublicURL: "http://localhost:8000", AllowedHosts: local, TaskNames: []string{"ping"}, CORSOrigin: "http://localhost"},
+			Dev,
+		},
+		"Test": {
+			[]string{"ROLLER_CONFIGURATION=test"},
+			API{PublicURL: "http://localhost:8000", AllowedHosts: local, TaskNames: []string{"ping"}, CORSOrigin: "http://localhost"},
+			Test,
+		},
+		"the old name": {
+			[]string{"DJANGO_CONFIGURATION=Dev", "ROLLER_CONFIGURATION="},
+			API{PublicURL: "http://localhost:8000", AllowedHosts: local, TaskNames: []string{"ping"}, CORSOrigin: "http://localhost"},
+			Dev,
+		},
+		"the new name wins": {
+			[]string{"DJANGO_CONFIGURATION=Stage", "ROLLER_CONFIGURATION=Prod"},
+			API{TaskNames: []string{"reboot"}, CORSOrigin: "https://tools.taskcluster.net"},
+			Prod,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Load(tc.environ)
+			require.NoError(t, err)
+			require.Equal(t, tc.is, c.Configuration)
+			tc.want.Port, tc.want.StartTimeout = 8000, Duration(5*time.Second)
+			tc.want.ScopeSets = [][]string{{"project:releng:roller:{task_name}"}}
+			require.Equal(t, tc.want, c.API)
+		})
+	}
+}
+
+func TestDefaultsOfTheWorker(t *testing.T) {
+	t.Parallel()
+	c, err := Load(nil)
+	require.NoError(t, err)
+	require.Equal(t, Ladder{
+		Methods:     []string{"ssh_reboot", "ipmi_reset", "ipmi_cycle", "snmp_reboot", "file_bugzilla_bug"},
+		DownTimeout: Duration(time.Minute), UpTimeout: Duration(5 * time.Minute), RungRetry: Duration(time.Minute),
+		OffDelay: Duration(5 * time.Second), PDUDelay: Duration(time.Minute), OnAlarm: Duration(5 * time.Minute),
+		OnLimit: Duration(24 * time.Hour), BugWait: Duration(20 * time.Second), BugLimit: Duration(24 * time.Hour),
+		ProbeInterval: Duration(time.Second), ProbeTimeout: Duration(2 * time.Second), DownProbes: 3, Heartbeat: Duration(time.Minute),
+	}, c.Ladder)
+	require.Equal(t, Devices{
+		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", IPMITimeout: Duration(20 * time.Second),
+		IPMIPrivilege: "OPERATOR", SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
+	}, c.Devices)
+	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
+	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
+	require.Equal(t, Files{FQDNTemplates: defaultTemplates}, c.Files)
+}
+
+func TestLoadReads(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		environ string
+		got     func(*Config) any
+		want    any
+	}{
+		"list with white space":    {"TASK_NAMES= reboot , ping,,ipmi_off ", func(c *Config) any { return c.API.TaskNames }, []string{"reboot", "ping", "ipmi_off"}},
+		"bare seconds":             {"UP_TIMEOUT=120", func(c *Config) any { return c.Ladder.UpTimeout }, Duration(2 * time.Minute)},
+		"no retry":                 {"RUNG_RETRY=0", func(c *Config) any { return c.Ladder.RungRetry }, Duration(0)},
+		"one rung":                 {"REBOOT_METHODS=ipmi_on", func(c *Config) any { return c.Ladder.Methods }, []string{"ipmi_on"}},
+		"scope sets":               {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name}, b; c:{task_name};", func(c *Config) any { return c.API.ScopeSets }, [][]string{{"a:{task_name}", "b"}, {"c:{task_name}"}}},
+		"CORS: localhost and port": {"CORS_ORIGIN=localhost:3000", func(c *Config) any { return c.API.CORSOrigin }, "http://localhost:3000"},
+		"CORS: other host":         {"CORS_ORIGIN=localhost.example", func(c *Config) any { return c.API.CORSOrigin }, "https://localhost.example"},
+		"CORS: scheme given":       {"CORS_ORIGIN=http://tools.example", func(c *Config) any { return c.API.CORSOrigin }, "http://tools.example"},
+		"CORS: any":                {"CORS_ORIGIN=*", func(c *Config) any { return c.API.CORSOrigin }, "*"},
+		"privilege in lower case":  {"IPMI_PRIVILEGE=administrator", func(c *Config) any { return c.Devices.IPMIPrivilege }, "ADMINISTRATOR"},
+		"Bugzilla with /rest/":     {"BUGZILLA_URL=https://bugzilla.example/rest/", func(c *Config) any { return c.Bugzilla.URL }, "https://bugzilla.example/rest"},
+		"allowed hosts":            {"ALLOWED_HOSTS=Roller.Example,[::1],::2", func(c *Config) any { return c.API.AllowedHosts }, []string{"[::1]", "[::2]", "roller.example"}},
+		"public URL over IPv6":     {"PUBLIC_URL=http://[::1]:8000", func(c *Config) any { return c.API.AllowedHosts }, []string{"[::1]"}},
+		"template":                 {`BUGZILLA_REBOOT_TEMPLATE={"product":"X"}`, func(c *Config) any { return c.Bugzilla.RebootTemplate }, `{"product":"X"}`},
+		"value with =":             {"SNMP_COMMUNITY=a=b", func(c *Config) any { return c.Devices.SNMPCommunity.Reveal() }, "a=b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Load([]string{tc.environ})
+			require.NoError(t, err)
+			require.Equal(t, tc.want, tc.got(c))
+		})
+	}
+}
+
+const tasksKnown = "reboot, ping, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, file_bugzilla_bug"
+
+func TestLoadMistakes(t *testing.T) {
+	t.Parallel()
+	const url = "must be an http or https URL with a host, like https://roller.example.com"
+	const origin = "must be an origin, like https://tools.example.com or tools.example.com, without a path"
+	const host = "must be a host name or an IP address, without scheme, port and wildcard"
+	for name, tc := range map[string]struct{ environ, want string }{
+		"configuration":          {"ROLLER_CONFIGURATION=Stage", `ROLLER_CONFIGURATION="Stage": must be one of Dev, Prod, Test`},
+		"old configuration":      {"DJANGO_CONFIGURATION=Stage", `DJANGO_CONFIGURATION="Stage": must be one of Dev, Prod, Test`},
+		"port":                   {"PORT=80000", `PORT="80000": must be a whole number from 1 to 65535`},
+		"port as text":           {"PORT=http", `PORT="http": must be a whole number from 1 to 65535`},
+		"listen host":            {"LISTEN_HOST=0.0.0.0:8000", `LISTEN_HOST="0.0.0.0:8000": must be a host name or an IP address without a port`},
+		"public URL":             {"PUBLIC_URL=roller.example", `PUBLIC_URL="roller.example": ` + url},
+		"public URL with query":  {"PUBLIC_URL=https://roller.example/?a", `PUBLIC_URL="https://roller.example/?a": ` + url},
+		"unknown task":           {"TASK_NAMES=reboot,format", `TASK_NAMES="format": is not known; known are ` + tasksKnown},
+		"task twice":             {"TASK_NAMES=ping,ping", `TASK_NAMES="ping": stands there twice`},
+		"only commas":            {"TASK_NAMES=,", `TASK_NAMES=",": must be a list with commas between its entries`},
+		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, ipmi_status, ipmi_list, "):]},
+		"the bug first":          {"REBOOT_METHODS=file_bugzilla_bug,ssh_reboot", `REBOOT_METHODS="file_bugzilla_bug": may stand only at the end: no rung is tried once people have been told`},
+		"scope for everything":   {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name};b,c", `REQUIRED_TASKCLUSTER_SCOPE_SETS="b,c": no scope of this set has {task_name}, so that it would open every action`},
+		"other placeholder":      {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name}:{group}", `REQUIRED_TASKCLUSTER_SCOPE_SETS="a:{task_name}:{group}": may have no other placeholder than {task_name}`},
+		"no scope":               {"REQUIRED_TASKCLUSTER_SCOPE_SETS=;", `REQUIRED_TASKCLUSTER_SCOPE_SETS=";": must have at least one scope`},
+		"pattern":                {"VALID_WORKER_ID_REGEX=ms[", "VALID_WORKER_ID_REGEX=\"ms[\": must be a regular expression (RE2): error parsing regexp: missing closing ]: `[`"},
+		"pattern out of group":   {"VALID_WORKER_ID_REGEX=ms1)|(", "VALID_WORKER_ID_REGEX=\"ms1)|(\": must be a regular expression (RE2): error parsing regexp: unexpected ): `ms1)|(`"},
+		"pattern that quotes on": {`VALID_WORKER_ID_REGEX=\Qms`, "VALID_WORKER_ID_REGEX=\"\\\\Qms\": must be a regular expression (RE2): error parsing regexp: missing closing ): `\\A(?:\\Qms)\\z`"},
+		"origin with path":       {"CORS_ORIGIN=https://tools.example/", `CORS_ORIGIN="https://tools.example/": ` + origin},
+		"origin of a file":       {"CORS_ORIGIN=file:///x", `CORS_ORIGIN="file:///x": ` + origin},
+		"two origins":            {"CORS_ORIGIN=a.example,b.example", `CORS_ORIGIN="a.example,b.example": ` + origin},
+		"allowed host and port":  {"ALLOWED_HOSTS=roller.example:80", `ALLOWED_HOSTS="roller.example:80": ` + host},
+		"all hosts allowed":      {"ALLOWED_HOSTS=*", `ALLOWED_HOSTS="*": ` + host},
+		"duration":               {"IPMI_TIMEOUT=soon", `IPMI_TIMEOUT="soon": must be a time: 60s, 5m or a number of seconds`},
+		"negative duration":      {"OFF_DELAY=-5s", `OFF_DELAY="-5s": must be a time: 60s, 5m or a number of seconds`},
+		"zero timeout":           {"UP_TIMEOUT=0", `UP_TIMEOUT="0": must be 10ms or more`},
+		"zero probe timeout":     {"PROBE_TIMEOUT=0s", `PROBE_TIMEOUT="0s": must be 10ms or more`},
+		"heartbeat":              {"HEARTBEAT_TIMEOUT=5s", `HEARTBEAT_TIMEOUT="5s": must be 10s or more`},
+		"one lost packet":        {"DOWN_PROBES=1", `DOWN_PROBES="1": must be a whole number from 2 to 100`},
+		"never seen down":        {"DOWN_TIMEOUT=3s", `DOWN_TIMEOUT="3s": must be more than DOWN_PROBES x PROBE_INTERVAL (3s), or no machine is ever seen down`},
+		"alarm after the end":    {"ON_LIMIT=1m", `ON_ALARM="5m0s": must not be more than ON_LIMIT (1m0s)`},
+		"bug wait":               {"BUG_LIMIT=10s", `BUG_WAIT="20s": must not be more than BUG_LIMIT (10s)`},
+		"privilege":              {"IPMI_PRIVILEGE=root", `IPMI_PRIVILEGE="root": must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},
+		"template":               {"BUGZILLA_REBOOT_TEMPLATE=[1]", `BUGZILLA_REBOOT_TEMPLATE="[1]": must be a JSON object`},
+		"FQDN template":          {"FQDN_TEMPLATES={worker_id}.example", `FQDN_TEMPLATES="{worker_id}.example": a template needs {worker_id} and {worker_group}, each once`},
+		"secret in a URL":        {"XEN_URL=https://root:hunter2@xen.example", `XEN_URL: ` + url + `, and must not hold a user or password (the value is not shown)`},
+		"broken secret URL":      {"BUGZILLA_URL=https://root:hunter2%@[x", `BUGZILLA_URL: ` + url + `, and must not hold a user or password (the value is not shown)`},
+		"secret with a blank":    {"XEN_PASSWORD=hunter2 ", `XEN_PASSWORD: begins or ends with white space (the value is not shown)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Load([]string{tc.environ})
+			require.EqualError(t, err, tc.want)
+			require.Nil(t, c)
+			require.NotContains(t, err.Error(), hush)
+		})
+	}
+}
+
+func TestLoadReportsAllAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := Load([]string{"PORT=0", "DOWN_PROBES=x", "SNMP_COMMUNITY=hunter2\n", "UP_TIMEOUT=0", "FQDN_TEMPLATES=x"})
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	require.Len(t, lines, 5)
+	for i, name := range []string{"PORT", "UP_TIMEOUT", "DOWN_PROBES", "SNMP_COMMUNITY", "FQDN_TEMPLATES"} {
+		require.True(t, strings.HasPrefix(lines[i], name), "%s in %q", name, lines[i])
+	}
+	require.NotContains(t, err.Error(), hush)
+}

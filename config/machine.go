@@ -1,0 +1,92 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// Name is a machine's canonical name: lower-case worker ID and worker group,
+// as the inventory spells them. Every spelling a person may use (letter case,
+// group "none", the full host name) resolves to one Name, so that one machine
+// can never be two. Only Inventory.Resolve makes one.
+type Name struct {
+	WorkerID    string `json:"worker_id"`
+	WorkerGroup string `json:"worker_group"`
+}
+
+// String returns "group/id", the form used in workflow IDs and logs.
+func (n Name) String() string { return n.WorkerGroup + "/" + n.WorkerID }
+
+// Machine is one entry of the inventory, merged from all files that name it.
+// A nil pointer or an empty slice means that the machine has no such access,
+// and the rungs that need it are skipped.
+type Machine struct {
+	Name
+	FQDN    string   // the key of the inventory files, in lower case
+	Addr    string   // where the machine itself is probed and dialled: FQDN unless ssh.json says "addr"
+	Probe   Probe    // how to see whether it is up
+	SSH     *SSH     // FQDN_TO_SSH_FILE
+	IPMI    *IPMI    // FQDN_TO_IPMI_FILE
+	Outlets []Outlet // FQDN_TO_PDU_FILE
+	Xen     *Xen     // FQDN_TO_XEN_FILE
+}
+
+// Probe says how roller sees whether a machine is up: an ICMP echo, or a TCP
+// connection for machines that drop ICMP.
+type Probe struct {
+	Network string // "icmp" or "tcp"
+	Port    int    // TCP port; 0 for icmp
+}
+
+// String returns the form of the inventory files: "icmp" or "tcp:22".
+func (p Probe) String() string {
+	if p.Network == "tcp" {
+		return "tcp:" + strconv.Itoa(p.Port)
+	}
+	return "icmp"
+}
+
+// SSH is the account on the machine that may do nothing but reboot.
+type SSH struct {
+	User    string
+	KeyFile string // path of the private key on the worker
+	Port    int    // TCP, 22 unless the entry says otherwise
+	BootID  bool   // the account's ForceCommand is roller's own and answers "boot_id"; see deploy/roller-forcecommand
+}
+
+// IPMI is the machine's BMC on the network (IPMI v2.0, RMCP+).
+type IPMI struct {
+	Host     string // FQDN of the machine unless the entry has "addr"
+	Port     int    // UDP, 623 unless the entry says otherwise
+	User     string
+	Password Secret
+}
+
+// Addr returns host:port.
+func (b IPMI) Addr() string { return net.JoinHostPort(b.Host, strconv.Itoa(b.Port)) }
+
+// Outlet is one outlet of a PDU that feeds the machine. The name follows
+// Server Technology's Sentry3: tower letter, infeed letter, outlet number
+// ("AB12" is tower 1, infeed 2, outlet 12).
+type Outlet struct {
+	PDU    string // host name of the PDU in lower case: the device's identity
+	Host   string // where it is dialled: PDU unless the entry has "addr"
+	Port   int    // UDP, 161 unless the entry says otherwise
+	Tower  int
+	Infeed int
+	Number int
+}
+
+// Addr returns host:port.
+func (o Outlet) Addr() string { return net.JoinHostPort(o.Host, strconv.Itoa(o.Port)) }
+
+// String returns the file's form, "pdu1.example:AB12".
+func (o Outlet) String() string {
+	return fmt.Sprintf("%s:%c%c%d", o.PDU, 'A'+o.Tower-1, 'A'+o.Infeed-1, o.Number)
+}
+
+// Xen is the machine as a virtual machine of a Xen pool.
+type Xen struct {
+	UUID string
+}

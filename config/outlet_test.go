@@ -1,0 +1,64 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var outletCases = map[string]struct {
+	text string
+	want Outlet
+	err  string
+}{
+	"first":             {text: "pdu1.example:AA1", want: Outlet{PDU: "pdu1.example", Host: "pdu1.example", Port: 161, Tower: 1, Infeed: 1, Number: 1}},
+	"lower case":        {text: "pdu1:bc12", want: Outlet{PDU: "pdu1", Host: "pdu1", Port: 161, Tower: 2, Infeed: 3, Number: 12}},
+	"host in capitals":  {text: "PDU1.Example:Ca64", want: Outlet{PDU: "pdu1.example", Host: "pdu1.example", Port: 161, Tower: 3, Infeed: 1, Number: 64}},
+	"last letters":      {text: "pdu1:ZZ9", want: Outlet{PDU: "pdu1", Host: "pdu1", Port: 161, Tower: 26, Infeed: 26, Number: 9}},
+	"outlet 65":         {text: "pdu1:AA65", err: `"pdu1:AA65" is not an outlet: their numbers are 1 to 64`},
+	"outlet 0":          {text: "pdu1:AA0", err: `"pdu1:AA0" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"leading zero":      {text: "pdu1:AA01", err: `"pdu1:AA01" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"no infeed":         {text: "pdu1:A1", err: `"pdu1:A1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"no PDU":            {text: ":AA1", err: `":AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"no colon":          {text: "AA1", err: `"AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"two colons":        {text: "pdu1:161:AA1", err: `"pdu1:161:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"shell in the host": {text: "pdu1;id:AA1", err: `"pdu1;id:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"an option":         {text: "-v:AA1", err: `"-v:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"Kelvin sign":       {text: "pdu1:A\u212a1", err: "\"pdu1:A\u212a1\" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12"},
+	"line break":        {text: "pdu1:AA1\n", err: `"pdu1:AA1\n" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+}
+
+func TestParseOutlet(t *testing.T) {
+	t.Parallel()
+	for name, tc := range outletCases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := ParseOutlet(tc.text)
+			if tc.err != "" {
+				require.EqualError(t, err, tc.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tc.want, got)
+		})
+	}
+}
+
+// FuzzParseOutlet holds that whatever is taken is one outlet of the MIB, and
+// that its printed form is the same outlet again.
+func FuzzParseOutlet(f *testing.F) {
+	for _, tc := range outletCases {
+		f.Add(tc.text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := ParseOutlet(text)
+		if err != nil {
+			require.Zero(t, o)
+			return
+		}
+		require.True(t, o.Tower >= 1 && o.Tower <= 26 && o.Infeed >= 1 && o.Infeed <= 26 && o.Number >= 1 && o.Number <= 64, "%+v", o)
+		again, err := ParseOutlet(o.String())
+		require.NoError(t, err)
+		require.Equal(t, o, again)
+	})
+}

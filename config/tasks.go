@@ -1,0 +1,53 @@
+package config
+
+import "slices"
+
+// task is one name that may be asked for, or stand in the ladder.
+type task struct {
+	name string
+	read bool // changes nothing: needs no machine to itself
+	rung bool // may stand in REBOOT_METHODS
+}
+
+// bugRung ends a ladder: whatever stood after it would act on a machine that
+// people have been told is theirs now.
+const bugRung = "file_bugzilla_bug"
+
+// tasks is every name roller knows. A new one is a line here, its step in
+// package workflows and its activity.
+var tasks = []task{
+	{name: "reboot"},
+	{name: "ping", read: true},
+	{name: "ipmi_status", read: true},
+	{name: "ipmi_list", read: true},
+	{name: "ssh_reboot", rung: true},
+	{name: "ipmi_reset", rung: true},
+	{name: "ipmi_cycle", rung: true},
+	{name: "ipmi_on", rung: true},
+	{name: "ipmi_off", rung: true},
+	{name: "snmp_reboot", rung: true},
+	{name: "snmp_rebootdelay", rung: true},
+	{name: bugRung, rung: true},
+}
+
+// Tasks returns every task that can be asked for, in a fixed order.
+func Tasks() []string { return named(func(task) bool { return true }) }
+
+// Rungs returns every task that may stand in REBOOT_METHODS, in a fixed order.
+func Rungs() []string { return named(func(t task) bool { return t.rung }) }
+
+// IsRead reports whether a task changes nothing; every other one, a name that
+// nobody knows among them, needs the machine to itself.
+func IsRead(name string) bool {
+	return slices.ContainsFunc(tasks, func(t task) bool { return t.name == name && t.read })
+}
+
+func named(keep func(task) bool) []string {
+	var names []string
+	for _, t := range tasks {
+		if keep(t) {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}

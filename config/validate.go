@@ -1,0 +1,94 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// ValidateAPI checks what only the web server needs, and names every mistake at
+// once.
+func (c *Config) ValidateAPI() error {
+	var mistakes []error
+	if c.API.PublicURL == "" {
+		mistakes = append(mistakes, errors.New("PUBLIC_URL: must be set: a Hawk header is signed for the address that clients see, like https://roller.example.com"))
+	}
+	if c.Taskcluster.RootURL == "" {
+		mistakes = append(mistakes, errors.New("TASKCLUSTER_ROOT_URL: must be set: its auth service says who a requester is, like https://firefox-ci-tc.services.mozilla.com"))
+	}
+	return errors.Join(mistakes...)
+}
+
+// ManagedHost reports whether a worker ID is one of those that roller may act
+// on: VALID_WORKER_ID_REGEX matches all of it in lower case, or is not set.
+func (a API) ManagedHost(workerID string) bool {
+	if a.WorkerIDs == "" {
+		return true
+	}
+	re, err := anchored(a.WorkerIDs)
+	return err == nil && re.MatchString(strings.ToLower(workerID))
+}
+
+// anchored compiles a pattern so that it must match the whole. It must compile
+// by itself first, so that nothing in it can reach out of the anchors.
+func anchored(pattern string) (*regexp.Regexp, error) {
+	if _, err := regexp.Compile(pattern); err != nil {
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + pattern + `)\z`)
+}
+
+// ValidateWorker checks what only the worker needs, the inventory files among
+// it, and names every mistake at once.
+func (c *Config) ValidateWorker() error {
+	mistakes := []error{
+		together(variable{"BUGZILLA_URL", c.Bugzilla.URL != ""}, variable{"BUGZILLA_API_KEY", !c.Bugzilla.APIKey.IsZero()}),
+		together(variable{"XEN_URL", c.Devices.XenURL != ""}, variable{"XEN_USERNAME", c.Devices.XenUsername != ""}, variable{"XEN_PASSWORD", !c.Devices.XenPassword.IsZero()}),
+		together(variable{"ILO_USERNAME", c.Devices.ILOUsername != ""}, variable{"ILO_PASSWORD", !c.Devices.ILOPassword.IsZero()}),
+	}
+	v, err := LoadInventory(c.Files)
+	if err != nil {
+		return errors.Join(append(mistakes, err)...)
+	}
+	return errors.Join(append(mistakes, c.reach(v))...)
+}
+
+// reach checks that what all machines of a kind need is there.
+func (c *Config) reach(v *Inventory) error {
+	var mistakes []error
+	machines := v.Machines()
+	if slices.ContainsFunc(machines, func(m Machine) bool { return m.SSH != nil }) {
+		if _, err := os.Stat(c.Devices.KnownHostsFile); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %s; it holds the host keys of the machines with an ssh entry (ssh-keyscan writes it)", c.Devices.KnownHostsFile, cause(err)))
+		}
+	}
+	if c.Devices.SNMPCommunity.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {
+		mistakes = append(mistakes, errors.New("SNMP_COMMUNITY: must be set: the inventory has machines on a PDU"))
+	}
+	return errors.Join(mistakes...)
+}
+
+// variable is one of some that mean something only together.
+type variable struct {
+	name string
+	set  bool
+}
+
+// together fails where only some of the variables are set.
+func together(variables ...variable) error {
+	var with, without []string
+	for _, v := range variables {
+		if v.set {
+			with = append(with, v.name)
+		} else {
+			without = append(without, v.name)
+		}
+	}
+	if len(with) == 0 || len(without) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: must be set too, because %s is", strings.Join(without, ", "), strings.Join(with, ", "))
+}
