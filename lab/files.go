@@ -1,0 +1,134 @@
+package lab
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// inventory is one of the files of the seed, keyed by FQDN.
+type inventory map[string]map[string]any
+
+// WriteFiles writes what an operator would: the inventory files, the private
+// key and known_hosts. It returns the environment variables that point there.
+func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	key := filepath.Join(dir, "ssh.key")
+	inventories := map[string]inventory{
+		"ssh.json": l.sshInventory(key), "ipmi.json": l.ipmiInventory(), "pdus.json": l.pduInventory(),
+		"xen.json": {}, // no hypervisor is simulated
+	}
+	for name, inv := range inventories {
+		if err := writeJSON(filepath.Join(dir, name), inv); err != nil {
+			return nil, err
+		}
+	}
+	if err := writeKey(key, l.key); err != nil {
+		return nil, err
+	}
+	hosts := filepath.Join(dir, "known_hosts")
+	if err := writeFile(hosts, []byte(l.knownHosts())); err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"FQDN_TO_SSH_FILE":     filepath.Join(dir, "ssh.json"),
+		"FQDN_TO_IPMI_FILE":    filepath.Join(dir, "ipmi.json"),
+		"FQDN_TO_PDU_FILE":     filepath.Join(dir, "pdus.json"),
+		"FQDN_TO_XEN_FILE":     filepath.Join(dir, "xen.json"),
+		"SSH_KNOWN_HOSTS_FILE": hosts,
+		"SNMP_COMMUNITY":       CommunityWrite,
+	}, nil
+}
+
+func (l *Lab) sshInventory(key string) inventory {
+	inv := inventory{}
+	probe := "tcp:" + strconv.Itoa(SSHPort)
+	for _, m := range l.machines {
+		if m.spec.NoSSH { // how it is probed is all there is to say
+			inv[m.FQDN()] = map[string]any{"addr": m.addr, "probe": probe}
+			continue
+		}
+		account := map[string]any{"user": SSHUser, "key_file": key}
+		if m.spec.SSHBootID {
+			account["boot_id"] = true
+		}
+		inv[m.FQDN()] = map[string]any{
+			"ssh": account, "addr": m.addr, "port": SSHPort, "probe": probe,
+		}
+	}
+	return inv
+}
+
+func (l *Lab) ipmiInventory() inventory {
+	inv := inventory{}
+	for _, m := range l.machines {
+		if m.spec.NoBMC {
+			continue
+		}
+		inv[m.FQDN()] = map[string]any{
+			"ipmi": map[string]any{"user": BMCUser, "password": BMCPassword}, "addr": m.addr, "port": BMCPort,
+		}
+	}
+	return inv
+}
+
+func (l *Lab) pduInventory() inventory {
+	inv := inventory{}
+	for _, m := range l.machines {
+		if m.outlet == nil {
+			continue
+		}
+		inv[m.FQDN()] = map[string]any{"pdu": m.Outlet(), "addr": m.PDUAddr(), "port": PDUPort}
+	}
+	return inv
+}
+
+// knownHosts has each machine by name and by address: a client may check either.
+func (l *Lab) knownHosts() string {
+	var lines strings.Builder
+	for _, m := range l.machines {
+		names := []string{
+			knownhosts.Normalize(hostPort(m.FQDN(), SSHPort)),
+			knownhosts.Normalize(hostPort(m.addr, SSHPort)),
+		}
+		lines.WriteString(knownhosts.Line(names, m.HostKey()) + "\n")
+	}
+	return lines.String()
+}
+
+func writeKey(path string, key ed25519.PrivateKey) error {
+	block, err := ssh.MarshalPrivateKey(key, "roller lab")
+	if err != nil {
+		return fmt.Errorf("lab: private key: %w", err)
+	}
+	return writeFile(path, pem.EncodeToMemory(block))
+}
+
+func writeJSON(path string, value any) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("lab: %s: %w", path, err)
+	}
+	return writeFile(path, append(data, '\n'))
+}
+
+// writeFile writes a file that only its owner may read: most hold a secret.
+func writeFile(path string, data []byte) error {
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return nil
+}
