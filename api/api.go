@@ -1,0 +1,110 @@
+// Package api is roller's web server: it finds out who asks, whether they may,
+// whether the request makes sense, and hands it to the starter. It holds no
+// state; everything that lasts is a run in Temporal.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/mozilla-platform-ops/roller/config"
+	"github.com/mozilla-platform-ops/roller/starter"
+)
+
+// Starter starts a job, or joins the one that runs. Its errors are
+// *starter.Conflict and those that wrap starter.ErrUnavailable; all others are
+// roller's own mistakes.
+type Starter interface {
+	Start(ctx context.Context, r starter.Request) (starter.Job, error)
+}
+
+// Authenticator finds out who signed a request. Its errors are those that wrap
+// ErrAuthUnavailable; all others are roller's own mistakes.
+type Authenticator interface {
+	Authenticate(ctx context.Context, q Question) (Verdict, error)
+}
+
+// Deps is what the web server works with.
+type Deps struct {
+	Starter       Starter
+	Authenticator Authenticator               // NewHawk unless set
+	Inventory     func() *config.Inventory    // nil: the worker finds out which machines there are
+	Health        func(context.Context) error // nil: nothing is looked at
+	Logger        *slog.Logger                // slog.Default unless set
+	Version       string                      // the release; what the build knows of itself unless set
+}
+
+// server answers requests; its methods are gin's handlers.
+type server struct {
+	Deps
+
+	cfg    config.API
+	public publicURL
+	now    func() time.Time
+	newID  func() string
+}
+
+// releaseMode keeps gin from printing its routes; it is a variable of gin's
+// package, so that it is set once.
+var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
+// New returns the handler of every path. It fails on a PUBLIC_URL that no Hawk
+// header can be checked against.
+func New(cfg *config.Config, deps Deps) (http.Handler, error) {
+	s, err := newServer(cfg, deps)
+	if err != nil {
+		return nil, err
+	}
+	return s.routes(), nil
+}
+
+func newServer(cfg *config.Config, deps Deps) (*server, error) {
+	public, err := parsePublicURL(cfg.API.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	if deps.Starter == nil {
+		return nil, errors.New("api: no starter")
+	}
+	if deps.Authenticator == nil {
+		deps.Authenticator = NewHawk(cfg.Taskcluster)
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.Default()
+	}
+	return &server{Deps: deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString}, nil
+}
+
+func (s *server) routes() *gin.Engine {
+	releaseMode()
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	// A redirect would lose the POST, and its target was not signed.
+	e.RedirectTrailingSlash = false
+	// "a%2Fb" is a wrong worker ID, not another path.
+	e.UseRawPath = true
+	e.Use(s.prepare, s.logged, s.recovered, s.hosts)
+	e.NoRoute(func(c *gin.Context) { s.fail(c, refuse(notFound, "there is nothing at this path")) })
+	e.NoMethod(func(c *gin.Context) {
+		s.fail(c, refuse(methodNotAllowed, "this path does not take %s", c.Request.Method))
+	})
+	for _, path := range []string{
+		"/api/v1/workers/:worker_id/group/:worker_group/jobs",
+		"/api/v1/workers/:worker_id/jobs",
+	} {
+		e.POST(path, s.postJob)
+		e.OPTIONS(path, preflight)
+	}
+	probes := []string{http.MethodGet, http.MethodHead}
+	e.Match(probes, lbHeartbeatPath, s.lbHeartbeat)
+	e.Match(probes, heartbeatPath, s.heartbeat)
+	e.Match(probes, versionPath, s.version)
+	return e
+}

@@ -1,0 +1,187 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/mozilla-platform-ops/roller/config"
+	"github.com/mozilla-platform-ops/roller/starter"
+)
+
+// anyGroup is the worker group of a request that names none.
+const anyGroup = "none"
+
+// unmanagedTask is open to every host, managed or not: it changes nothing.
+const unmanagedTask = "ping"
+
+// optionalForm is the form of provisioner and worker type, that of the names
+// in the path.
+var optionalForm = regexp.MustCompile(`\A[-_0-9a-zA-Z]{1,128}\z`)
+
+// jobAnswer is the body of a 201.
+type jobAnswer struct {
+	TaskName      string `json:"task_name"`
+	WorkerID      string `json:"worker_id"`
+	WorkerGroup   string `json:"worker_group"`
+	TaskID        string `json:"task_id"`
+	ClientID      string `json:"client_id"`
+	ProvisionerID string `json:"provisioner_id"`
+	WorkerType    string `json:"worker_type"`
+	HTTPOrigin    string `json:"http_origin"`
+}
+
+func preflight(c *gin.Context) { c.JSON(http.StatusOK, gin.H{}) }
+
+func (s *server) postJob(c *gin.Context) {
+	r := readRequest(c)
+	e := note(c)
+	e.task, e.workerID, e.workerGroup = r.Task, r.WorkerID, r.WorkerGroup
+	job, err := s.decide(c, &r)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	e.decision, e.taskID = "started", job.TaskID
+	if job.Joined {
+		e.decision = "joined"
+	}
+	c.JSON(http.StatusCreated, jobAnswer{
+		TaskName: r.Task, WorkerID: r.WorkerID, WorkerGroup: r.WorkerGroup, TaskID: job.TaskID,
+		ClientID: r.ClientID, ProvisionerID: r.ProvisionerID, WorkerType: r.WorkerType, HTTPOrigin: r.HTTPOrigin,
+	})
+}
+
+// readRequest takes a request apart. A blank optional parameter is an absent
+// one, and the path's group goes before the query's.
+func readRequest(c *gin.Context) starter.Request {
+	group := c.Param("worker_group")
+	if _, inPath := c.Params.Get("worker_group"); !inPath {
+		group = strings.TrimSpace(c.Query("worker_group"))
+		if group == "" {
+			group = anyGroup
+		}
+	}
+	return starter.Request{
+		Task:          c.Query("task_name"),
+		WorkerID:      strings.ToLower(c.Param("worker_id")),
+		WorkerGroup:   group,
+		ProvisionerID: strings.TrimSpace(c.Query("provisioner_id")),
+		WorkerType:    strings.TrimSpace(c.Query("worker_type")),
+		HTTPOrigin:    origin(c.GetHeader("Origin")),
+	}
+}
+
+// origin keeps an Origin header that is a web origin (RFC 6454, 6.2) of a
+// sensible length; it is only a note for people.
+func origin(header string) string {
+	u, err := url.Parse(header)
+	if err != nil || len(header) > 255 || u.Scheme != "https" && u.Scheme != "http" || u.Scheme+"://"+u.Host != header {
+		return ""
+	}
+	return header
+}
+
+// decide asks, in this order: who is it, may they, is the host one of ours,
+// does the request make sense, is the machine known; and then starts the job.
+func (s *server) decide(c *gin.Context, r *starter.Request) (starter.Job, error) {
+	who, err := s.login(c.Request)
+	if err != nil {
+		return starter.Job{}, err
+	}
+	r.ClientID, note(c).clientID = who.ClientID, who.ClientID
+	// No scope opens a task that does not exist: valid refuses it.
+	if slices.Contains(s.cfg.TaskNames, r.Task) {
+		if err := s.permitted(who, r); err != nil {
+			return starter.Job{}, err
+		}
+	}
+	if err := s.valid(c.Request, r); err != nil {
+		return starter.Job{}, err
+	}
+	if err := s.listed(r); err != nil {
+		return starter.Job{}, err
+	}
+	return s.start(c.Request.Context(), r)
+}
+
+func (s *server) permitted(who Verdict, r *starter.Request) error {
+	if missing := missingScopes(s.cfg.ScopeSets, r.Task, who.Scopes); missing != "" {
+		return refuse(insufficientScopes, "client %q is missing %s", who.ClientID, missing)
+	}
+	if r.Task != unmanagedTask && !s.cfg.ManagedHost(r.WorkerID) {
+		return refuse(notFound, "Not a managed host.")
+	}
+	return nil
+}
+
+// valid reports every wrong parameter at once.
+func (s *server) valid(h *http.Request, r *starter.Request) error {
+	fields := config.ValidateName(r.WorkerID, r.WorkerGroup)
+	if fields == nil {
+		fields = map[string][]string{}
+	}
+	switch {
+	case r.Task == "":
+		fields["task_name"] = []string{"is required"}
+	case !slices.Contains(s.cfg.TaskNames, r.Task):
+		fields["task_name"] = []string{fmt.Sprintf("%.128q is not one of %s", r.Task, strings.Join(s.cfg.TaskNames, ", "))}
+	}
+	for field, value := range map[string]string{"provisioner_id": r.ProvisionerID, "worker_type": r.WorkerType} {
+		if value != "" && !optionalForm.MatchString(value) {
+			fields[field] = []string{"must be 1 to 128 characters out of letters, digits, - and _"}
+		}
+	}
+	if hasBody(h) {
+		fields["body"] = []string{"must be empty: the signature does not cover it"}
+	}
+	if len(fields) > 0 {
+		return refuseFields(fields)
+	}
+	return nil
+}
+
+// hasBody reads at most one byte, and only of a body of unknown length.
+func hasBody(h *http.Request) bool {
+	if h.ContentLength >= 0 {
+		return h.ContentLength > 0
+	}
+	n, _ := h.Body.Read(make([]byte, 1)) // an error is no body
+	return n > 0
+}
+
+// listed refuses a machine that the inventory does not name, where there is one.
+func (s *server) listed(r *starter.Request) error {
+	if s.Inventory == nil {
+		return nil
+	}
+	if _, err := s.Inventory().Resolve(r.WorkerID, r.WorkerGroup); err != nil {
+		return refuse(notFound, "%s", err)
+	}
+	return nil
+}
+
+// start is not cut short by a browser that leaves: a start that is given up
+// half-way leaves everybody guessing.
+func (s *server) start(ctx context.Context, r *starter.Request) (starter.Job, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StartTimeout.D())
+	defer cancel()
+	job, err := s.Starter.Start(ctx, *r)
+	if err == nil {
+		return job, nil
+	}
+	if running, ok := errors.AsType[*starter.Conflict](err); ok {
+		return starter.Job{}, refuse(conflict, "%s", running)
+	}
+	if errors.Is(err, starter.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return starter.Job{}, &failure{code: unavailable, message: "jobs cannot be started now: ask again, a job that was started after all is then joined", cause: err}
+	}
+	return starter.Job{}, fmt.Errorf("start %s: %w", r.Task, err)
+}

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// publicURL is the address that clients sign for. It comes from the
+// configuration alone: if Host or X-Forwarded-* of any client were believed, a
+// header signed for another site with the same path could be relayed to roller.
+type publicURL struct {
+	host   string // lower case, without port
+	port   int
+	prefix string // what a proxy takes off the path, without a last slash
+}
+
+// parsePublicURL reads PUBLIC_URL.
+func parsePublicURL(text string) (publicURL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return publicURL{}, fmt.Errorf("PUBLIC_URL %q: must be an http or https URL with a host", text)
+	}
+	host := strings.ToLower(u.Hostname())
+	if strings.ContainsAny(host, "_:") {
+		return publicURL{}, fmt.Errorf("PUBLIC_URL %q: the authentication service checks no signature for a host with _ or an IPv6 address", text)
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme] // RFC 9110, 4.2.1 and 4.2.2
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return publicURL{}, fmt.Errorf("PUBLIC_URL %q: the port must be at most 65535", text)
+	}
+	return publicURL{host: host, port: int(number), prefix: strings.TrimRight(u.EscapedPath(), "/")}, nil
+}
+
+// login finds out who signed a request.
+func (s *server) login(r *http.Request) (Verdict, error) {
+	header := r.Header.Get("Authorization")
+	switch scheme, _, _ := strings.Cut(header, " "); {
+	case header == "":
+		return Verdict{}, refuse(authFailed, "the Authorization header is missing: sign the request with Hawk")
+	case strings.EqualFold(scheme, "bearer"):
+		// It holds the user's access token itself, and must travel no further.
+		return Verdict{}, refuse(authFailed, "Bearer is not accepted, for it gives the access token away: sign the request with Hawk")
+	case !strings.EqualFold(scheme, "hawk"):
+		return Verdict{}, refuse(authFailed, "only Hawk signatures are accepted")
+	}
+	v, err := s.Authenticator.Authenticate(r.Context(), Question{
+		Method: strings.ToLower(r.Method), Resource: s.public.prefix + r.RequestURI,
+		Host: s.public.host, Port: s.public.port,
+		Authorization: config.NewSecret(header), SourceIP: peer(r),
+	})
+	switch {
+	case errors.Is(err, ErrAuthUnavailable):
+		return Verdict{}, &failure{code: unavailable, message: "the authentication service does not answer: ask again", cause: err}
+	case err != nil:
+		return Verdict{}, fmt.Errorf("authenticate: %w", err)
+	case v.Refused != "":
+		return Verdict{}, refuse(authFailed, "%s", v.Refused)
+	}
+	return v, nil
+}
+
+// peer is the address at the other end of the connection, or "" where it has
+// none. A proxy's word for another one is not taken.
+func peer(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	return ip.WithZone("").Unmap().String()
+}

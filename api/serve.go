@@ -1,0 +1,68 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// What a connection may take. Clients send a few headers and no body, so that
+// a slow one is broken or hostile.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	// writeTimeout comes on top of what an answer waits for: the authentication
+	// service, and then the start of a job.
+	writeTimeout = 10 * time.Second
+	idleTimeout  = 2 * time.Minute
+	// shutdownTimeout is how long running requests may still take.
+	shutdownTimeout = 20 * time.Second
+	// maxHeader is in bytes: a Hawk header can carry a certificate that lists
+	// every scope of its temporary credentials.
+	maxHeader = 64 << 10
+)
+
+// Serve answers on the listener, or on LISTEN_HOST and PORT when it is nil,
+// until ctx ends; running requests are then finished. It fails when it cannot
+// listen, and when requests had to be cut off.
+func Serve(ctx context.Context, cfg *config.Config, handler http.Handler, listener net.Listener) error {
+	if listener == nil {
+		var err error
+		address := net.JoinHostPort(cfg.API.Host, strconv.Itoa(cfg.API.Port))
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address); err != nil {
+			return fmt.Errorf("api: %w", err)
+		}
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      cfg.Taskcluster.Timeout.D() + cfg.API.StartTimeout.D() + writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { stopped <- shutdown(ctx, server) })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("api: %w", err)
+	}
+	return <-stopped
+}
+
+func shutdown(ctx context.Context, server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("api: stop: %w", err), server.Close())
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestServeFinishesRunningRequests(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	inside, done := make(chan struct{}), make(chan error, 1)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-ctx.Done() // the answer is written after Serve was told to stop
+		if r.Context().Err() != nil {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	go func() { done <- Serve(ctx, testConfig(""), handler, listener) }()
+	go func() { <-inside; stop() }()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String(), nil)
+	require.NoError(t, err)
+	response, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.NoError(t, <-done)
+}
+
+func TestServeSaysThatThePortIsTaken(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	cfg := testConfig("")
+	cfg.API.Host, cfg.API.Port = "127.0.0.1", listener.Addr().(*net.TCPAddr).Port
+	err = Serve(t.Context(), cfg, http.NotFoundHandler(), nil)
+	require.ErrorContains(t, err, "api: listen tcp 127.0.0.1:")
+}
