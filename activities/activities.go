@@ -1,0 +1,22 @@
+// Package activities holds everything that touches the world outside Temporal:
+// one file per protocol, each with its activity's input and result. Credentials
+// are looked up here, at the moment of use, and appear in no input or result.
+package activities
+
+import (
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// Activities is what the worker registers; a nil *Activities is the source of
+// the activities' names in workflow code.
+type Activities struct {
+	Config     *config.Config
+	Inventory  func() *config.Inventory // the newest inventory that was read without mistakes
+	Visibility Visibility               // lists runs, for FindLeftOff
+	Prober     Prober                   // how machines are probed; all watches of a worker share it
+}
+
+// New returns the activities with the prober of this machine's own network.
+func New(cfg *config.Config, inventory func() *config.Inventory) *Activities {
+	return &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D())}
+}

@@ -1,0 +1,78 @@
+package activities
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// plainWords is what a public bug may say of a rung or an outcome: no dot, colon,
+// slash, at sign or backslash, so that no address, path or account fits in.
+var plainWords = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9 _,'-]{0,79}$`)
+
+// bugValues are the placeholders of a bug template. Those in the second half
+// are the old service's names for them; cc and ip, which it filled from a
+// private inventory, are empty now.
+func bugValues(in Bug) map[string]string {
+	dc := strings.ToUpper(in.Machine.WorkerGroup)
+	requester := cmp.Or(in.RequestedBy, "nobody known")
+	return map[string]string{
+		"host":      in.Machine.WorkerID,
+		"alias":     in.Machine.WorkerID,
+		"group":     in.Machine.WorkerGroup,
+		"fqdn":      in.FQDN,
+		"dc":        dc,
+		"requester": requester,
+		"task":      in.Task,
+		"task_id":   in.TaskID,
+		"attempts":  attemptLines(in.Attempts),
+
+		"hostname":  in.FQDN,
+		"DC":        dc,
+		"client_id": requester,
+		"log":       attemptLines(in.Attempts),
+		"cc":        "",
+		"ip":        "",
+	}
+}
+
+// bugText is the report: first of all that roller left the machine dark, if it
+// did; then the template's text; then what the template did not ask for.
+func bugText(in Bug, template BugTemplate, expanded map[string]any) string {
+	var parts []string
+	if in.Off {
+		parts = append(parts, in.FQDN+" was powered OFF by roller and could not be powered on again.")
+	}
+	if text, ok := expanded["description"].(string); ok {
+		parts = append(parts, strings.TrimSpace(text))
+	}
+	if lines := attemptLines(in.Attempts); lines != "" && !template.uses("attempts", "log") {
+		parts = append(parts, lines)
+	}
+	if in.TaskID != "" && !template.uses("task_id") {
+		parts = append(parts, "roller task "+in.TaskID)
+	}
+	return strings.Join(parts, "\n\n")
+}
+
+// attemptLines has one line a rung.
+func attemptLines(attempts []BugLine) string {
+	var lines []string
+	for _, a := range attempts {
+		line := fmt.Sprintf("- %s: %s", publicWords(a.Rung), publicWords(a.Outcome))
+		if !a.At.IsZero() {
+			line += " (" + a.At.UTC().Format(time.RFC3339) + ")"
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func publicWords(s string) string {
+	if plainWords.MatchString(s) {
+		return s
+	}
+	return "(not public)"
+}

@@ -1,0 +1,168 @@
+package activities
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// inNamespace is set for the copy of this test that runs in namespaces of its own.
+const inNamespace = "ROLLER_TEST_NETWORK_NAMESPACE"
+
+// TestICMP runs itself again as root of a user and network namespace, where it
+// may take addresses away and forbid sockets without privileges outside.
+func TestICMP(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(inNamespace) != "" {
+		icmpInNamespace(t)
+		return
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestICMP$", "-test.v")
+	cmd.Env = append(os.Environ(), inNamespace+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	if cmd.Process == nil {
+		t.Skipf("no ICMP test: this system lets nobody make a user and network namespace (%v); user.max_user_namespaces or kernel.unprivileged_userns_clone forbids it", err)
+	}
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: TestICMP", "%s", out)
+	t.Logf("%s", out)
+}
+
+func icmpInNamespace(t *testing.T) {
+	t.Helper()
+	icmp := func(host string) config.Machine {
+		return config.Machine{Addr: host, Probe: config.Probe{Network: "icmp"}}
+	}
+	probe := func(p *prober, host string) (bool, error) { return p.Probe(t.Context(), icmp(host)) }
+	newProber := func() *prober { return &prober{timeout: 500 * time.Millisecond} }
+	requireNo := func(p *prober, host string) {
+		t.Helper()
+		answered, err := probe(p, host)
+		require.NoError(t, err)
+		require.False(t, answered)
+	}
+	requireYes := func(p *prober, host string) {
+		t.Helper()
+		answered, err := probe(p, host)
+		require.NoError(t, err)
+		require.True(t, answered)
+	}
+
+	// Without any address the network is unreachable: nothing is sent, and
+	// pro-bing reports no loss.
+	raw := newProber()
+	requireNo(raw, "127.0.0.1")
+
+	setLoopback(t, true)
+	requireYes(raw, "127.0.0.1")
+	require.True(t, raw.isDecided() && raw.isPrivileged(), "ping_group_range of a new namespace lets nobody open a socket")
+	requireYes(raw, "localhost")
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+		requireYes(raw, "::1")
+	} else {
+		t.Log("no IPv6 probe: this kernel has no IPv6")
+	}
+
+	// A machine that is there and does not answer.
+	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
+	requireNo(raw, "127.0.0.1")
+	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
+
+	_, err := probe(raw, "machine.invalid")
+	require.ErrorContains(t, err, "look up machine.invalid in DNS")
+
+	// Neither kind of socket: an error, and not "down".
+	runWithoutRaw(t, func() {
+		_, err := probe(newProber(), "127.0.0.1")
+		require.ErrorContains(t, err, "net.ipv4.ping_group_range")
+		require.ErrorContains(t, err, "CAP_NET_RAW")
+	})
+
+	// The unprivileged kind is preferred where the kernel allows it.
+	write(t, "/proc/sys/net/ipv4/ping_group_range", "0 0")
+	runWithoutRaw(t, func() {
+		plain := newProber()
+		requireYes(plain, "127.0.0.1")
+		require.True(t, plain.isDecided() && !plain.isPrivileged())
+		write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
+		requireNo(plain, "127.0.0.1")
+		write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
+	})
+
+	setLoopback(t, false)
+	requireNo(raw, "127.0.0.1")
+	requireNo(newProber(), "127.0.0.1")
+}
+
+func write(t *testing.T, path, value string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(value), 0o600))
+}
+
+// setLoopback is `ip link set lo up|down`; up brings its addresses (netdevice(7)).
+func setLoopback(t *testing.T, up bool) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+	require.NoError(t, err)
+	defer func() { _ = syscall.Close(fd) }()
+	var request struct {
+		name  [syscall.IFNAMSIZ]byte
+		flags uint16
+		_     [22]byte
+	}
+	copy(request.name[:], "lo")
+	if up {
+		request.flags = syscall.IFF_UP | syscall.IFF_RUNNING
+	}
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)))
+	require.Zero(t, errno)
+}
+
+// capNetRaw is CAP_NET_RAW, and capVersion3 _LINUX_CAPABILITY_VERSION_3
+// (linux/capability.h).
+const (
+	capNetRaw   = 13
+	capVersion3 = 0x20080522
+)
+
+// runWithoutRaw runs f on a thread that may not open raw sockets. The thread
+// ends with its goroutine, because it is never unlocked.
+func runWithoutRaw(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		header := struct {
+			version uint32
+			pid     int32
+		}{version: capVersion3}
+		var data [2]struct{ effective, permitted, inheritable uint32 }
+		_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
+		if errno == 0 {
+			data[0].effective &^= 1 << capNetRaw
+			_, _, errno = syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
+		}
+		if errno != 0 {
+			t.Errorf("give CAP_NET_RAW up: %v", errno)
+			return
+		}
+		f()
+	}()
+	<-done
+}

@@ -1,0 +1,236 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/bougou/go-ipmi/pkg/command/chassis"
+	"github.com/bougou/go-ipmi/pkg/types"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// Read names the machine whose device is asked.
+type Read struct {
+	Machine config.Name `json:"machine"`
+}
+
+// ReadResult is what the device answered, as text for people.
+type ReadResult struct {
+	Text string `json:"text"`
+}
+
+// ipmiControls are the chassis control commands (IPMI v2.0, table 28-4). Off is
+// the hard one: it is asked for when the operating system does not answer.
+var ipmiControls = map[Action]chassis.ChassisControl{
+	Reset: chassis.ChassisControlHardReset,
+	Cycle: chassis.ChassisControlPowerCycle,
+	Off:   chassis.ChassisControlPowerDown,
+	On:    chassis.ChassisControlPowerUp,
+}
+
+// IPMIPower sends one chassis control command to the machine's BMC. Actions:
+// Reset, Cycle, Off, On.
+func (a *Activities) IPMIPower(ctx context.Context, in Command) (CommandResult, error) {
+	res, err := a.command(ctx, in, deed{
+		actions: []Action{Reset, Cycle, Off, On},
+		missing: noIPMI,
+		send:    a.ipmiControl,
+		power:   a.ipmiPower,
+		verify:  a.Config.Devices.IPMITimeout.D(),
+	})
+	return res, fail(err)
+}
+
+func noIPMI(m config.Machine) string {
+	if m.IPMI == nil {
+		return "no ipmi entry in the inventory"
+	}
+	return ""
+}
+
+// ipmiControl sets a session up and sends one datagram: BMCs carry out a
+// control command as often as it reaches them, so it is never repeated, and
+// silence after it is Unknown.
+func (a *Activities) ipmiControl(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
+	what := "chassis power " + string(action)
+	s, err := a.ipmiOpen(ctx, *m.IPMI)
+	if err != nil {
+		return "", err
+	}
+	defer s.close(ctx)
+	if err := ready(); err != nil {
+		return "", err
+	}
+	s.client.WithTimeout(a.Config.Devices.IPMITimeout.D()).WithRetry(0)
+	before := s.conn.written()
+	_, err = s.client.ChassisControl(context.WithoutCancel(ctx), ipmiControls[action])
+	if err == nil {
+		return what, nil
+	}
+	if s.conn.written() == before {
+		return "", notSent("ipmi %s: %s: %w", m.IPMI.Addr(), what, err)
+	}
+	return what, meaning(ipmiMeaning(err), "ipmi %s: %s: %w", m.IPMI.Addr(), what, err)
+}
+
+// ipmiMeaning is what a control command's error says (completion codes: IPMI
+// v2.0, table 5-2). Only a code that says the command was not carried out is
+// Refused.
+func ipmiMeaning(err error) Meaning {
+	answer, ok := types.IsResponseError(err)
+	if !ok {
+		return Unknown
+	}
+	switch answer.CompletionCode() {
+	case types.CodeNodeBusy, 0xc4: // out of space
+		return NotSent
+	case 0x00, // the reply could not be read
+		0xc3, // timeout while processing
+		0xce, // the response could not be provided
+		0xcf, // a duplicate of a request that is being executed
+		0xd2, // the response could not be provided: the BMC is starting
+		0xff: // unspecified
+		return Unknown
+	default:
+		return Refused
+	}
+}
+
+func (a *Activities) ipmiPower(ctx context.Context, m config.Machine) (string, error) {
+	var state string
+	err := a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+		status, err := s.client.GetChassisStatus(ctx)
+		if err != nil {
+			return err
+		}
+		state = string(Off)
+		if status.PowerIsOn {
+			state = string(On)
+		}
+		return nil
+	})
+	return state, err
+}
+
+// ipmiRead asks the BMC something that may be asked again.
+func (a *Activities) ipmiRead(ctx context.Context, m config.Machine, ask func(context.Context, *ipmiSession) error) error {
+	s, err := a.ipmiOpen(ctx, *m.IPMI)
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	s.client.WithTimeout(a.ipmiReply()).WithRetry(ipmiReadRepeats)
+	err = ask(context.WithoutCancel(ctx), s)
+	if err == nil {
+		return nil
+	}
+	if _, ok := types.IsResponseError(err); ok {
+		return refused("ipmi %s: %w", m.IPMI.Addr(), err)
+	}
+	return notSent("ipmi %s: %w", m.IPMI.Addr(), err)
+}
+
+// IPMIStatus reads the chassis power state.
+func (a *Activities) IPMIStatus(ctx context.Context, in Read) (ReadResult, error) {
+	m, err := a.ipmiMachine(in)
+	if err != nil {
+		return ReadResult{}, fail(err)
+	}
+	state, err := a.ipmiPower(ctx, m)
+	if err != nil {
+		return ReadResult{}, fail(endedOr(ctx, err))
+	}
+	return ReadResult{Text: "Chassis Power is " + state}, nil
+}
+
+func (a *Activities) ipmiMachine(in Read) (config.Machine, error) {
+	m, err := a.lookup(in.Machine)
+	if err != nil {
+		return m, err
+	}
+	if why := noIPMI(m); why != "" {
+		return m, meaning(NoRung, "%s: %s", m.FQDN, why)
+	}
+	return m, nil
+}
+
+// The old service's `sel list last 15`.
+const selLast = 15
+
+// IPMIList reads the last 15 entries of the system event log.
+func (a *Activities) IPMIList(ctx context.Context, in Read) (ReadResult, error) {
+	m, err := a.ipmiMachine(in)
+	if err != nil {
+		return ReadResult{}, fail(err)
+	}
+	var entries []*types.SEL
+	err = a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+		entries, err = selTail(ctx, s)
+		return err
+	})
+	if err != nil {
+		return ReadResult{}, fail(endedOr(ctx, err))
+	}
+	return ReadResult{Text: selText(entries)}, nil
+}
+
+// Record IDs of the System Event Log (IPMI v2.0, 31.5).
+const (
+	selFirst = 0x0000
+	selNone  = 0xffff // as "next": there is none; as a question: the last one
+)
+
+// selTail walks the log by each entry's link to the next one, and keeps the
+// last few. IDs are usually counted up, so it begins that far before the last
+// one if there is an entry, and else at the first.
+func selTail(ctx context.Context, s *ipmiSession) ([]*types.SEL, error) {
+	info, err := s.client.GetSELInfo(ctx)
+	if err != nil || info.Entries == 0 {
+		return nil, err
+	}
+	id := uint16(selFirst)
+	if last, err := s.client.GetSELEntry(ctx, 0, selNone); err == nil {
+		if sel, err := types.ParseSEL(last.Data); err == nil && sel.RecordID > selLast {
+			start := sel.RecordID - selLast + 1
+			if _, err := s.client.GetSELEntry(ctx, 0, start); err == nil {
+				id = start
+			}
+		}
+	}
+	var out []*types.SEL
+	for range int(info.Entries) {
+		answer, err := s.client.GetSELEntry(ctx, 0, id)
+		if err != nil {
+			return nil, err
+		}
+		sel, err := types.ParseSEL(answer.Data)
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, sel); len(out) > selLast {
+			out = out[1:]
+		}
+		if id = answer.NextRecordID; id == selNone {
+			break
+		}
+	}
+	return out, nil
+}
+
+func selText(entries []*types.SEL) string {
+	if len(entries) == 0 {
+		return "SEL has no entries"
+	}
+	var b strings.Builder
+	for _, e := range entries {
+		if s := e.Standard; s != nil {
+			fmt.Fprintf(&b, "%4x | %s | %s #0x%02x | %s | %s\n", e.RecordID, s.Timestamp.UTC().Format("2006-01-02 15:04:05 UTC"),
+				s.SensorType, uint8(s.SensorNumber), s.EventString(), s.EventDir)
+		} else {
+			fmt.Fprintf(&b, "%4x | OEM record %s\n", e.RecordID, e.RecordType)
+		}
+	}
+	return strings.TrimRight(b.String(), "\n")
+}

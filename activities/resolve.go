@@ -1,0 +1,136 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// ResolveInput names a task and a machine as a person spelled it.
+type ResolveInput struct {
+	Task        string `json:"task"`
+	WorkerID    string `json:"worker_id"`
+	WorkerGroup string `json:"worker_group"`
+}
+
+// Plan is what a worker's inventory and environment make of a job: the
+// machine's one name, the rungs in order and the times that hold for this run.
+type Plan struct {
+	Machine config.Name `json:"machine"`
+	FQDN    string      `json:"fqdn"`
+	Rungs   []Rung      `json:"rungs,omitempty"`
+	Timing  Timing      `json:"timing"`
+}
+
+// Rung is one entry of the ladder.
+type Rung struct {
+	Name string `json:"name"`
+	Skip string `json:"skip,omitempty"` // why it cannot be tried on this machine
+}
+
+// Timing is the part of config.Ladder that workflow code waits by. It crosses
+// the wire so that a run goes on by the times it began with.
+type Timing struct {
+	Down      config.Duration `json:"down"`
+	Up        config.Duration `json:"up"`
+	RungRetry config.Duration `json:"rung_retry"`
+	OffDelay  config.Duration `json:"off_delay"`
+	PDUDelay  config.Duration `json:"pdu_delay"`
+	OnAlarm   config.Duration `json:"on_alarm"`
+	OnLimit   config.Duration `json:"on_limit"`
+	BugWait   config.Duration `json:"bug_wait"`
+	BugLimit  config.Duration `json:"bug_limit"`
+	Heartbeat config.Duration `json:"heartbeat"`
+}
+
+// ResolveJob finds the machine and says which rungs can be tried on it. It
+// touches nothing. Errors: BadInput, UnknownMachine, NoRung; none is worth a
+// second try.
+func (a *Activities) ResolveJob(_ context.Context, in ResolveInput) (Plan, error) {
+	if problems := config.ValidateName(in.WorkerID, in.WorkerGroup); len(problems) > 0 {
+		return Plan{}, fail(meaning(BadInput, "input: %s", flatten(problems)))
+	}
+	m, err := a.Inventory().Resolve(in.WorkerID, in.WorkerGroup)
+	if err != nil {
+		return Plan{}, fail(meaning(UnknownMachine, "%w", err))
+	}
+	if in.Task != "ping" && !a.Config.API.ManagedHost(m.WorkerID) {
+		return Plan{}, fail(meaning(UnknownMachine, "%s is not a managed host (VALID_WORKER_ID_REGEX)", m.WorkerID))
+	}
+	plan, err := PlanFor(a.Config, m, in.Task)
+	return plan, fail(err)
+}
+
+// PlanFor says what a task would do on a machine, without a word to any device.
+// It fails with NoRung where no rung of the task can be tried.
+func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
+	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg.Ladder)}
+	names := []string{task}
+	if task == "reboot" {
+		names = cfg.Ladder.Methods
+	}
+	usable := 0
+	var why []string
+	for _, name := range names {
+		rung := Rung{Name: name, Skip: missing(cfg, m, name)}
+		plan.Rungs = append(plan.Rungs, rung)
+		if rung.Skip != "" {
+			why = append(why, name+": "+rung.Skip)
+		} else if name != "file_bugzilla_bug" || task == name {
+			usable++
+		}
+	}
+	if usable == 0 {
+		return Plan{}, meaning(NoRung, "%s on %s: nothing to try (%s)", task, m.FQDN, strings.Join(why, "; "))
+	}
+	return plan, nil
+}
+
+// missing says what the inventory or the environment lacks for a rung; "" if nothing.
+func missing(cfg *config.Config, m config.Machine, rung string) string {
+	switch protocol, _, _ := strings.Cut(rung, "_"); protocol {
+	case "ping":
+		return ""
+	case "ssh":
+		if m.SSH == nil {
+			return "no ssh entry"
+		}
+	case "ipmi":
+		if m.IPMI == nil {
+			return "no ipmi entry"
+		}
+	case "snmp":
+		if len(m.Outlets) == 0 {
+			return "no pdu entry"
+		}
+	case "file":
+		if cfg.Bugzilla.URL == "" || cfg.Bugzilla.APIKey.IsZero() {
+			return "BUGZILLA_URL or BUGZILLA_API_KEY is not set"
+		}
+	default:
+		return fmt.Sprintf("%s is not an action of this worker", rung)
+	}
+	return ""
+}
+
+func timing(l config.Ladder) Timing {
+	return Timing{
+		Down: l.DownTimeout, Up: l.UpTimeout, RungRetry: l.RungRetry,
+		OffDelay: l.OffDelay, PDUDelay: l.PDUDelay, OnAlarm: l.OnAlarm, OnLimit: l.OnLimit,
+		BugWait: l.BugWait, BugLimit: l.BugLimit, Heartbeat: l.Heartbeat,
+	}
+}
+
+// flatten turns the API's field messages into one line, in a stable order.
+func flatten(problems map[string][]string) string {
+	var lines []string
+	for field, messages := range problems {
+		lines = append(lines, field+": "+strings.Join(messages, ", "))
+	}
+	slices.SortFunc(lines, cmp.Compare)
+	return strings.Join(lines, "; ")
+}

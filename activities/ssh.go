@@ -1,0 +1,147 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// The commands that the account's ForceCommand lets through; the second is
+// Windows' own, run by a bash there.
+var sshReboots = []string{"reboot", "shutdown -f -t 3 -r"}
+
+// SSHReboot runs the operating system's own reboot over SSH. Action: Reboot.
+func (a *Activities) SSHReboot(ctx context.Context, in Command) (CommandResult, error) {
+	res, err := a.command(ctx, in, deed{
+		actions: []Action{Reboot},
+		missing: func(m config.Machine) string {
+			if m.SSH == nil {
+				return "no ssh entry in the inventory"
+			}
+			return ""
+		},
+		needsUp: true,
+		send:    a.sshReboot,
+	})
+	return res, fail(err)
+}
+
+func (a *Activities) sshReboot(ctx context.Context, m config.Machine, _ Action, ready func() error) (string, error) {
+	client, err := a.sshDial(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = client.Close() }()
+	var refusals []error
+	for i, cmd := range sshReboots {
+		if err := ready(); err != nil {
+			return "", err
+		}
+		err := sshReboot(client, cmd)
+		if err == nil {
+			return cmd, nil
+		}
+		if m := MeaningOf(err); m == Unknown || (m == NotSent && i == 0) {
+			return cmd, err
+		} else if m == NotSent {
+			return cmd, unknown("%w; then %w", refusals[0], err) // what was refused may have taken the connection down
+		}
+		refusals = append(refusals, err)
+	}
+	return "", refused("%w", errors.Join(refusals...))
+}
+
+// sshReboot runs one command. A machine that goes down takes the connection
+// with it, so once the server has accepted the command only an exit status that
+// is not zero says that it was not carried out.
+func sshReboot(client *ssh.Client, cmd string) error {
+	exit, _, stderr, err := sshExec(client, cmd, 0)
+	if err != nil {
+		return err
+	}
+	if exit > 0 {
+		return refused("ssh: %s: exit status %d: %s", cmd, exit, firstLine(stderr))
+	}
+	return nil
+}
+
+// What is kept of a command's output.
+const outputBytes = 4 << 10
+
+// sshExec runs a command and returns its exit status, -1 if the connection
+// ended without one. An error is NotSent before the request went out, Unknown
+// when its answer was lost, Refused when the server does not run commands.
+func sshExec(client *ssh.Client, cmd string, wantOutput int64) (exit int, stdout, stderr string, err error) {
+	ch, reqs, err := client.OpenChannel("session", nil)
+	if err != nil {
+		if _, ok := errors.AsType[*ssh.OpenChannelError](err); ok {
+			return 0, "", "", refused("ssh: open a session: %w", err)
+		}
+		return 0, "", "", notSent("ssh: open a session: %w", err)
+	}
+	defer func() { _ = ch.Close() }()
+	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{cmd})) // RFC 4254, 6.5
+	if err != nil {
+		return 0, "", "", unknown("ssh: %s: the answer to the request was lost: %w", cmd, err)
+	}
+	if !ok {
+		return 0, "", "", refused("ssh: the server does not run %q for this account", cmd)
+	}
+	var errOut bytes.Buffer
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(&errOut, io.LimitReader(ch.Stderr(), outputBytes))
+		_, _ = io.Copy(io.Discard, ch.Stderr())
+	}()
+	var out bytes.Buffer
+	_, _ = io.Copy(&out, io.LimitReader(ch, max(wantOutput, 0)))
+	_, _ = io.Copy(io.Discard, ch)
+	<-read
+	return exitStatus(reqs), out.String(), errOut.String(), nil
+}
+
+// exitStatus waits for the channel's end (RFC 4254, 6.10). A command that was
+// ended by a signal has no status either: a reboot kills those who asked for it.
+func exitStatus(reqs <-chan *ssh.Request) int {
+	exit := -1
+	for r := range reqs {
+		var status struct{ Status uint32 }
+		if r.Type == "exit-status" && ssh.Unmarshal(r.Payload, &status) == nil {
+			exit = int(status.Status)
+		}
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		}
+	}
+	return exit
+}
+
+// A boot ID is a UUID on Linux and a time elsewhere.
+const bootIDBytes = 128
+
+// bootID asks the machine for its boot ID, "" if it cannot be had now. Only an
+// account that is known to have roller's own ForceCommand is asked: another
+// may run reboot whatever it was asked.
+func (a *Activities) bootID(ctx context.Context, m config.Machine) string {
+	if m.SSH == nil || !m.SSH.BootID {
+		return ""
+	}
+	client, err := a.sshDial(ctx, m)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = client.Close() }()
+	exit, out, _, err := sshExec(client, "boot_id", bootIDBytes+1)
+	id := strings.TrimSpace(out)
+	if err != nil || exit != 0 || len(out) > bootIDBytes || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return ""
+	}
+	return id
+}

@@ -1,0 +1,57 @@
+// Roller reboots the machines of a CI fleet, durably, on Temporal.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (-X main.version=...).
+var version = "dev"
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	slog.SetDefault(logger)
+	if err := root(logger).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "roller:", err)
+		return 1
+	}
+	return 0
+}
+
+func root(logger *slog.Logger) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "roller",
+		Short: "Reboots the machines of a CI fleet, durably, on Temporal",
+		Long: `Roller reboots the machines of a CI fleet: it climbs a ladder of ways to do so
+(ssh, IPMI, a PDU's outlet), looks after each whether the machine went down and
+came back, and files a bug if none helped. Jobs run on Temporal.
+
+Every variable of the environment stands in .env-dist; Temporal's own
+(TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, ...) are those of its SDK and CLI.`,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddGroup(
+		&cobra.Group{ID: "serve", Title: "Serving:"},
+		&cobra.Group{ID: "jobs", Title: "Jobs:"},
+		&cobra.Group{ID: "operate", Title: "Setting up:"},
+	)
+	cmd.AddCommand(
+		apiCommand(logger), workerCommand(logger), devCommand(logger),
+		startCommand(logger), showCommand(logger), listCommand(logger), cancelCommand(logger),
+		setupCommand(logger), checkCommand(),
+	)
+	return cmd
+}

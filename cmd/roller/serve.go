@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/api"
+	"github.com/mozilla-platform-ops/roller/config"
+	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/worker"
+)
+
+func apiCommand(logger *slog.Logger) *cobra.Command {
+	return &cobra.Command{
+		Use:     "api",
+		Short:   "Serve the HTTP API that Taskcluster's dashboard calls",
+		GroupID: "serve",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serveAPI(cmd.Context(), logger) },
+	}
+}
+
+func workerCommand(logger *slog.Logger) *cobra.Command {
+	return &cobra.Command{
+		Use:     "worker",
+		Short:   "Run jobs: climb ladders and speak with machines and their devices",
+		GroupID: "serve",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serveWorker(cmd.Context(), logger) },
+	}
+}
+
+// serveAPI serves until ctx ends.
+func serveAPI(ctx context.Context, logger *slog.Logger) error {
+	cfg, err := config.Load(os.Environ())
+	if err != nil {
+		return err
+	}
+	if err := cfg.ValidateAPI(); err != nil {
+		return err
+	}
+	inventory, err := names(cfg)
+	if err != nil {
+		return err
+	}
+	c, namespace, err := starter.Dial(logger)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	door := starter.New(c, namespace, inventory, cfg.API.StartTimeout.D())
+	handler, err := api.New(cfg, api.Deps{Starter: door, Inventory: inventory, Health: door.Health, Logger: logger, Version: version})
+	if err != nil {
+		return err
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort(cfg.API.Host, strconv.Itoa(cfg.API.Port)))
+	if err != nil {
+		return fmt.Errorf("listen (LISTEN_HOST, PORT): %w", err)
+	}
+	logger.Info("api listening", "address", listener.Addr().String(), "public_url", cfg.API.PublicURL, "inventory", inventory != nil)
+	return api.Serve(ctx, cfg, handler, listener)
+}
+
+// names returns the inventory, if this process was given one with machines in
+// it: then it can say at once that a machine is unknown. Without one the worker
+// finds out. The API needs no credentials, so it reads none of the key files.
+func names(cfg *config.Config) (func() *config.Inventory, error) {
+	files := cfg.Files
+	files.NamesOnly = true
+	live, err := config.NewLive(files)
+	if err != nil {
+		return nil, err
+	}
+	if len(live.Inventory().Machines()) == 0 {
+		return nil, nil //nolint:nilnil // no inventory is no error
+	}
+	return live.Inventory, nil
+}
+
+// serveWorker serves until ctx ends, then lets its activities end.
+func serveWorker(ctx context.Context, logger *slog.Logger) error {
+	cfg, err := config.Load(os.Environ())
+	if err != nil {
+		return err
+	}
+	if err := cfg.ValidateWorker(); err != nil {
+		return err
+	}
+	live, err := config.NewLive(cfg.Files)
+	if err != nil {
+		return err
+	}
+	for _, warning := range live.Inventory().Warnings {
+		logger.Warn("inventory", "warning", warning)
+	}
+	c, _, err := starter.Dial(logger)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	acts := activities.New(cfg, live.Inventory)
+	acts.Visibility = c
+	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
+	return worker.New(c, acts).Run(ctx)
+}

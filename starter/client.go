@@ -1,0 +1,65 @@
+package starter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/log"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// Starter starts, finds, lists and cancels jobs.
+type Starter struct {
+	client    client.Client
+	namespace string
+	inventory func() *config.Inventory // nil where no inventory was given
+	timeout   time.Duration
+}
+
+// New wraps a Temporal client. The inventory may be nil: names are then only
+// lower-cased here, and the worker finds the machine's one name. The timeout
+// bounds each operation.
+func New(c client.Client, namespace string, inventory func() *config.Inventory, timeout time.Duration) *Starter {
+	return &Starter{client: c, namespace: namespace, inventory: inventory, timeout: timeout}
+}
+
+// Dial returns a client by Temporal's own environment variables and profiles
+// (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...), and the
+// namespace it speaks of. It connects at its first use, so that a process
+// starts while Temporal is down.
+func Dial(logger *slog.Logger) (client.Client, string, error) {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return nil, "", fmt.Errorf("temporal's client configuration (TEMPORAL_...): %w", err)
+	}
+	if options.Namespace == "" {
+		options.Namespace = client.DefaultNamespace
+	}
+	options.Logger = log.NewStructuredLogger(logger)
+	c, err := client.NewLazyClient(options)
+	if err != nil {
+		return nil, "", fmt.Errorf("temporal's client: %w", err)
+	}
+	return c, options.Namespace, nil
+}
+
+// Health reports whether Temporal's frontend answers and knows the namespace.
+func (s *Starter) Health(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	answer, err := s.client.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: s.namespace})
+	if err != nil {
+		return unavailable(err)
+	}
+	if state := answer.GetNamespaceInfo().GetState(); state != enumspb.NAMESPACE_STATE_REGISTERED {
+		return fmt.Errorf("namespace %s is %s: %w", s.namespace, state, ErrUnavailable)
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+// Retention is how long closed jobs are kept: history is the only store.
+const Retention = 30 * 24 * time.Hour
+
+// SweepEvery is how often closed runs that left a machine off are looked for.
+const SweepEvery = 5 * time.Minute
+
+// Setup prepares a Temporal namespace for roller: the namespace itself, the
+// search attributes, and the schedule that powers on what lost jobs left off.
+// What is there already is left as it is; say names each step.
+func (s *Starter) Setup(ctx context.Context, say func(string)) error {
+	if err := s.setupNamespace(ctx, say); err != nil {
+		return err
+	}
+	if err := s.setupAttributes(ctx, say); err != nil {
+		return err
+	}
+	return s.setupSweep(ctx, say)
+}
+
+func (s *Starter) setupNamespace(ctx context.Context, say func(string)) error {
+	_, err := s.client.WorkflowService().RegisterNamespace(ctx, &workflowservice.RegisterNamespaceRequest{
+		Namespace: s.namespace, WorkflowExecutionRetentionPeriod: durationpb.New(Retention),
+		Description: "roller: reboots the machines of a CI fleet",
+	})
+	if _, there := errors.AsType[*serviceerror.NamespaceAlreadyExists](err); there {
+		say("namespace " + s.namespace + " is there")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("register namespace %s: %w", s.namespace, unavailable(err))
+	}
+	say("namespace " + s.namespace + " registered")
+	return nil
+}
+
+func (s *Starter) setupAttributes(ctx context.Context, say func(string)) error {
+	operator := s.client.OperatorService()
+	// A namespace that was registered a moment ago is not known to every part
+	// of the server at once.
+	list, err := retry(ctx, func() (*operatorservice.ListSearchAttributesResponse, error) {
+		return operator.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: s.namespace})
+	})
+	if err != nil {
+		return fmt.Errorf("list search attributes: %w", err)
+	}
+	missing := map[string]enumspb.IndexedValueType{}
+	for _, k := range workflows.SearchAttributes {
+		have, ok := list.GetCustomAttributes()[k.GetName()]
+		if ok && have != k.GetValueType() {
+			return fmt.Errorf("search attribute %s is of type %s: remove it, it must be %s", k.GetName(), have, k.GetValueType())
+		}
+		if !ok {
+			missing[k.GetName()] = k.GetValueType()
+		}
+	}
+	if len(missing) == 0 {
+		say("search attributes are there")
+		return nil
+	}
+	_, err = operator.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: s.namespace, SearchAttributes: missing})
+	if err != nil {
+		return fmt.Errorf("add search attributes: %w", unavailable(err))
+	}
+	say(fmt.Sprintf("%d search attributes added", len(missing)))
+	return nil
+}
+
+func (s *Starter) setupSweep(ctx context.Context, say func(string)) error {
+	_, err := retry(ctx, func() (client.ScheduleHandle, error) {
+		return s.client.ScheduleClient().Create(ctx, client.ScheduleOptions{
+			ID:      workflows.SweepID,
+			Spec:    client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: SweepEvery}}},
+			Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
+			Action: &client.ScheduleWorkflowAction{
+				ID: workflows.SweepID, Workflow: workflows.SweepType, TaskQueue: workflows.TaskQueue,
+				StaticSummary: "power on machines that closed runs left off",
+			},
+		})
+	})
+	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+		say("schedule " + workflows.SweepID + " is there")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create schedule %s: %w", workflows.SweepID, unavailable(err))
+	}
+	say("schedule " + workflows.SweepID + " created")
+	return nil
+}
+
+// retry repeats a call while the namespace is not known everywhere yet.
+func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	for {
+		out, err := call()
+		_, unknown := errors.AsType[*serviceerror.NamespaceNotFound](err)
+		if !unknown {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return out, err
+		case <-time.After(time.Second):
+		}
+	}
+}

@@ -1,0 +1,48 @@
+// Package starter is the one door to Temporal's client: everything that
+// starts, finds, lists or cancels a job goes through it, the API's requests and
+// the command line's alike.
+package starter
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrUnavailable is wrapped by every error that says Temporal could not be
+// reached or did not answer in time. Nothing is known to have been started, and
+// the same request may be sent again.
+var ErrUnavailable = errors.New("temporal is unavailable")
+
+// Request asks for a task on one machine.
+type Request struct {
+	Task          string
+	WorkerID      string
+	WorkerGroup   string
+	ClientID      string // who asked
+	ProvisionerID string
+	WorkerType    string
+	HTTPOrigin    string
+}
+
+// Job names one run.
+type Job struct {
+	Task       string // the workflow's type
+	TaskID     string // the run's UUID
+	WorkflowID string
+	Joined     bool // it was running already
+}
+
+// Conflict says that the machine has another job, or one that is being
+// cancelled, so that this one was not started.
+type Conflict struct {
+	Running    Job
+	Cancelling bool
+}
+
+// Error implements error.
+func (c *Conflict) Error() string {
+	if c.Cancelling {
+		return fmt.Sprintf("%s (task_id %s) is being cancelled on this machine: ask again when it has ended", c.Running.Task, c.Running.TaskID)
+	}
+	return fmt.Sprintf("%s (task_id %s) is running on this machine", c.Running.Task, c.Running.TaskID)
+}

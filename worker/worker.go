@@ -1,0 +1,73 @@
+// Package worker builds the Temporal workers of one process: which task queues
+// they serve, what is registered on them, and how they stop.
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+const (
+	// StopTimeout is how long a stopping worker lets its activities end: above
+	// the longest power command (IPMI_TIMEOUT, and the read-back after it), so
+	// that none is cut off. A service manager's own limit must be above it.
+	StopTimeout = 90 * time.Second
+	// commandSlots bounds the dialogues with devices that run at once, and
+	// watchSlots the machines that are waited for.
+	commandSlots = 500
+	watchSlots   = 20_000
+	// cancelWithin is how often a command's heartbeat reaches the server, and
+	// so how soon a cancel reaches the command.
+	cancelWithin = 3 * time.Second
+)
+
+// Worker serves roller's task queues.
+type Worker struct {
+	commands worker.Worker // workflows, and activities that speak with devices
+	watches  worker.Worker // activities that wait for machines
+}
+
+// New registers the workflows and activities on the two task queues.
+func New(c client.Client, a *activities.Activities) *Worker {
+	w := &Worker{
+		commands: worker.New(c, workflows.TaskQueue, worker.Options{
+			WorkerStopTimeout:                  StopTimeout,
+			MaxConcurrentActivityExecutionSize: commandSlots,
+			MaxHeartbeatThrottleInterval:       cancelWithin,
+		}),
+		watches: worker.New(c, workflows.WatchTaskQueue, worker.Options{
+			WorkerStopTimeout:                  StopTimeout,
+			MaxConcurrentActivityExecutionSize: watchSlots,
+			DisableWorkflowWorker:              true,
+		}),
+	}
+	workflows.Register(w.commands)
+	w.commands.RegisterActivity(a)
+	w.watches.RegisterActivity(a)
+	return w
+}
+
+// Run serves until ctx ends, then stops gracefully: commands under way end,
+// waits are handed to another worker.
+func (w *Worker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	queues := map[string]worker.Worker{workflows.TaskQueue: w.commands, workflows.WatchTaskQueue: w.watches}
+	var stop sync.WaitGroup
+	defer func() { cancel(); stop.Wait() }()
+	for queue, served := range queues {
+		if err := served.Start(); err != nil {
+			return fmt.Errorf("start the worker of task queue %s: %w", queue, err)
+		}
+		stop.Go(func() { <-ctx.Done(); served.Stop() })
+	}
+	<-ctx.Done()
+	return nil
+}

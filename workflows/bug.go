@@ -1,0 +1,128 @@
+package workflows
+
+import (
+	"errors"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// BugInput is the input of FileBug.
+type BugInput struct {
+	Bug   activities.Bug  `json:"bug"`
+	Limit config.Duration `json:"limit"` // how long it is tried
+}
+
+// FileBug files one machine's bug in a run of its own, so that the job that
+// gave up can end at once while Bugzilla is down. Each try looks for the bug
+// before it creates one, so a lost answer never makes two.
+func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
+	var out activities.BugResult
+	deadline := workflow.Now(ctx).Add(in.Limit.D())
+	for {
+		left := deadline.Sub(workflow.Now(ctx))
+		err := workflow.ExecuteActivity(forBug(ctx, left), a.BugzillaFile, in.Bug).Get(ctx, &out)
+		if err == nil {
+			workflow.SetCurrentDetails(ctx, "Filed: "+out.URL)
+			return out, nil
+		}
+		// What Bugzilla refused (a bad key) a person may mend within the limit.
+		if cancelled(ctx, err) || !workflow.Now(ctx).Add(bugPause).Before(deadline) {
+			return out, err
+		}
+		workflow.SetCurrentDetails(ctx, "Not filed yet: "+reason(err))
+		if err := workflow.NewTimerWithOptions(ctx, bugPause, workflow.TimerOptions{Summary: "before Bugzilla is asked again"}).Get(ctx, nil); err != nil {
+			return out, err
+		}
+	}
+}
+
+// giveUp ends a ladder that did not help: with the machine after all, if it is
+// seen in a last look, or with its bug.
+func (r *run) giveUp(ctx workflow.Context, rung activities.Rung) error {
+	r.result.Next = nil
+	if r.since != nil && r.since.Down && !r.looked {
+		r.result.Attempts = append(r.result.Attempts, Attempt{Rung: "last_look", StartedAt: workflow.Now(ctx), Outcome: Running})
+		err := r.awaitUp(ctx, *r.since, activities.Sight{}, config.Duration(lastLook))
+		if err != nil || r.result.Outcome == Back {
+			return err
+		}
+	}
+	if rung.Skip != "" && r.result.Bug == nil {
+		r.result.Outcome, r.result.Why = NotBack, "no bug: "+rung.Skip
+		return temporal.NewNonRetryableApplicationError("the machine is not back, and "+r.result.Why, NotBackError, nil)
+	}
+	r.show(ctx, "filing the bug")
+	r.fileBug(ctx)
+	r.result.Outcome = BugPending
+	if r.result.Bug.URL != "" {
+		r.result.Outcome = BugFiled
+	}
+	r.show(ctx, "")
+	if errors.Is(ctx.Err(), workflow.ErrCanceled) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// fileBug starts the machine's bug run and waits for it a little: the job ends
+// with the bug's number if it can, and with the name of the run that is still
+// filing it if it cannot.
+func (r *run) fileBug(ctx workflow.Context) {
+	m := r.plan.Machine
+	r.result.Bug = &Bug{WorkflowID: BugID(m)}
+	cctx := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:        BugID(m),
+		TaskQueue:         TaskQueue,
+		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		StaticSummary:     "bug for " + m.String(),
+	})
+	child := workflow.ExecuteChildWorkflow(cctx, BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit})
+	var started workflow.Execution
+	if err := child.GetChildWorkflowExecution().Get(ctx, &started); err != nil {
+		return // an earlier job's bug run is at it still: its ID names it
+	}
+	r.result.Bug.RunID = started.RunID
+	timer, stop := workflow.WithCancel(ctx)
+	defer stop()
+	workflow.NewSelector(ctx).
+		AddFuture(child, func(f workflow.Future) {
+			var filed activities.BugResult
+			if f.Get(ctx, &filed) == nil {
+				r.result.Bug.ID, r.result.Bug.URL = filed.ID, filed.URL
+			}
+		}).
+		AddFuture(workflow.NewTimerWithOptions(timer, r.plan.Timing.BugWait.D(),
+			workflow.TimerOptions{Summary: "a bug not filed by then is left to its own run"}), func(workflow.Future) {}).
+		Select(ctx)
+}
+
+// bug is what the bug's run is told of this job.
+func (r *run) bug(ctx workflow.Context) activities.Bug {
+	b := activities.Bug{
+		Machine: r.plan.Machine, FQDN: r.plan.FQDN, RequestedBy: r.in.ClientID,
+		Task: r.result.Task, TaskID: workflow.GetInfo(ctx).WorkflowExecution.RunID, Off: r.result.Off,
+	}
+	for _, at := range r.result.Attempts {
+		b.Attempts = append(b.Attempts, activities.BugLine{Rung: at.Rung, At: at.StartedAt, Outcome: string(at.Outcome), Why: at.Why})
+	}
+	return b
+}
+
+// bugOnly is the single step file_bugzilla_bug: it ends when the bug is filed.
+func (r *run) bugOnly(ctx workflow.Context) error {
+	r.show(ctx, "filing the bug")
+	r.fileBug(ctx)
+	if errors.Is(ctx.Err(), workflow.ErrCanceled) {
+		return ctx.Err()
+	}
+	r.result.Outcome = BugPending
+	if r.result.Bug.URL != "" {
+		r.result.Outcome = BugFiled
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+)
+
+// Reboot climbs the ladder: rung after rung until the machine is back, and a
+// bug if none brings it back. It returns the job's Result; a run that fails or
+// is cancelled carries it as its error's details.
+func Reboot(ctx workflow.Context, in Job) (Result, error) {
+	return start(ctx, in, func(ctx workflow.Context, r *run) error { return r.climb(ctx, true) })
+}
+
+// Step carries out the one task that is its workflow's type.
+func Step(ctx workflow.Context, in Job) (Result, error) {
+	return start(ctx, in, func(ctx workflow.Context, r *run) error {
+		switch s := steps[r.result.Task]; s.kind {
+		case read:
+			return r.read(ctx, s)
+		case power:
+			return r.power(ctx, s)
+		case bug:
+			return r.bugOnly(ctx)
+		default:
+			return r.climb(ctx, false)
+		}
+	})
+}
+
+// run is one job under way.
+type run struct {
+	in     Job
+	plan   activities.Plan
+	since  *activities.Baseline // of the first command that may have been carried out
+	looked bool                 // the last thing that happened was a full wait for the machine to come up
+	result Result
+}
+
+// start resolves the machine's name and runs the job under the machine's ID:
+// in this run if it has that ID, else in a child that has.
+func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) (Result, error) {
+	info := workflow.GetInfo(ctx)
+	r := &run{in: in, result: Result{
+		Task: info.WorkflowType.Name, WorkerID: in.WorkerID, WorkerGroup: in.WorkerGroup,
+		Outcome: Running, StartedAt: workflow.Now(ctx),
+	}}
+	if err := workflow.SetQueryHandler(ctx, ProgressQuery, func() (Result, error) { return r.result, nil }); err != nil {
+		return r.result, err
+	}
+	err := workflow.ExecuteActivity(forLookup(ctx, "find the machine"), a.ResolveJob, activities.ResolveInput{
+		Task: r.result.Task, WorkerID: in.WorkerID, WorkerGroup: in.WorkerGroup,
+	}).Get(ctx, &r.plan)
+	if err != nil {
+		return r.end(ctx, err)
+	}
+	m := r.plan.Machine
+	r.result.WorkerID, r.result.WorkerGroup, r.result.FQDN = m.WorkerID, m.WorkerGroup, r.plan.FQDN
+	if exclusive(r.result.Task) && info.WorkflowExecution.ID != MachineID(m) {
+		return r.asChild(ctx)
+	}
+	if err := r.tell(ctx, AttrWorkerID.ValueSet(m.WorkerID), AttrWorkerGroup.ValueSet(m.WorkerGroup),
+		AttrTask.ValueSet(r.result.Task), AttrRung.ValueSet(r.firstRung())); err != nil {
+		return r.end(ctx, err)
+	}
+	return r.end(ctx, do(ctx, r))
+}
+
+// firstRung is the rung that will be tried first. It is told together with the
+// machine's name, so that a first-rung success costs no further event.
+func (r *run) firstRung() string {
+	if usable := names(r.plan.Rungs); len(usable) > 0 {
+		return usable[0]
+	}
+	return r.result.Task
+}
+
+// asChild runs the job under the machine's own ID, so that a start under any
+// other ID (tctl gives a random one) can never be a second job on the machine.
+func (r *run) asChild(ctx workflow.Context) (Result, error) {
+	m := r.plan.Machine
+	in := r.in
+	in.WorkerID, in.WorkerGroup = m.WorkerID, m.WorkerGroup
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:          MachineID(m),
+		TaskQueue:           TaskQueue,
+		WaitForCancellation: true,
+		ParentClosePolicy:   enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
+		StaticSummary:       Summary(r.result.Task, m.String(), in.ClientID),
+	})
+	workflow.SetCurrentDetails(ctx, "The job runs as its child `"+MachineID(m)+"`.")
+	child := workflow.ExecuteChildWorkflow(ctx, r.result.Task, in)
+	err := child.GetChildWorkflowExecution().Get(ctx, nil)
+	if alreadyStarted(err) {
+		r.result.Outcome, r.result.Why = Failed, MachineID(m)+" is running already: one job per machine"
+		return r.result, temporal.NewNonRetryableApplicationError(r.result.Why, ConflictError, nil, r.result)
+	}
+	if err := child.Get(ctx, &r.result); err != nil {
+		return r.result, surface(err, r.result)
+	}
+	return r.result, nil
+}
+
+// surface makes a child's failure the parent's own, so that whoever reads the
+// parent finds the same type, message and details.
+func surface(err error, result Result) error {
+	if c, ok := errors.AsType[*temporal.CanceledError](err); ok {
+		if c.HasDetails() {
+			_ = c.Details(&result)
+		}
+		return temporal.NewCanceledError(result)
+	}
+	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		if e.HasDetails() {
+			_ = e.Details(&result)
+		}
+		return temporal.NewNonRetryableApplicationError(e.Message(), e.Type(), nil, result)
+	}
+	return err
+}
+
+// end closes the job's record and decides how the run closes.
+func (r *run) end(ctx workflow.Context, err error) (Result, error) {
+	r.result.EndedAt = workflow.Now(ctx)
+	r.result.Next = nil
+	switch {
+	case err == nil:
+	case cancelled(ctx, err):
+		r.result.Outcome = Cancelled
+	case r.result.Outcome == Running:
+		r.result.Outcome, r.result.Why = Failed, reason(err)
+	}
+	if terr := r.tell(ctx, AttrOutcome.ValueSet(string(r.result.Outcome))); err == nil {
+		err = terr
+	}
+	switch {
+	case err == nil:
+		return r.result, nil
+	case r.result.Outcome == Cancelled:
+		return r.result, temporal.NewCanceledError(r.result)
+	}
+	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return r.result, temporal.NewNonRetryableApplicationError(e.Message(), e.Type(), nil, r.result)
+	}
+	return r.result, err
+}
+
+// read asks a device or a machine something and keeps the answer.
+func (r *run) read(ctx workflow.Context, s step) error {
+	var out activities.ReadResult
+	err := workflow.ExecuteActivity(forRead(ctx, r.result.Task+" "+r.plan.Machine.String()), s.activity,
+		activities.Read{Machine: r.plan.Machine}).Get(ctx, &out)
+	if err != nil {
+		return err
+	}
+	r.result.Outcome, r.result.Text = Done, out.Text
+	return nil
+}
+
+// Summary is the one line by which lists show a job.
+func Summary(task, machine, client string) string {
+	s := fmt.Sprintf("%s %s", task, machine)
+	if client != "" {
+		s += " for " + client
+	}
+	return s
+}
+
+// cancelled reports whether an error is a cancellation asked for from outside.
+func cancelled(ctx workflow.Context, err error) bool {
+	return temporal.IsCanceledError(err) || errors.Is(ctx.Err(), workflow.ErrCanceled)
+}
+
+// reason is an error's text without Temporal's wrapping.
+func reason(err error) string {
+	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return e.Message()
+	}
+	if t, ok := errors.AsType[*temporal.TimeoutError](err); ok {
+		return "the worker was lost or took too long (" + strings.ToLower(t.TimeoutType().String()) + " timeout)"
+	}
+	return err.Error()
+}

@@ -1,0 +1,203 @@
+package workflows
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// lastLook is how long the machine is looked for once more before a bug says
+// that it is not back, where something was tried since it was last looked for.
+const lastLook = 15 * time.Second
+
+// climb tries the plan's rungs in order. The first after which the machine is
+// back ends it; a single step (withBug false) that does not help fails.
+func (r *run) climb(ctx workflow.Context, withBug bool) error {
+	for i, rung := range r.plan.Rungs {
+		if rung.Name == "file_bugzilla_bug" {
+			return r.giveUp(ctx, rung)
+		}
+		r.result.Next = names(r.plan.Rungs[i+1:])
+		err := r.try(ctx, rung)
+		if err != nil || r.result.Outcome == Back {
+			return err
+		}
+	}
+	if !withBug {
+		last := r.result.Attempts[len(r.result.Attempts)-1]
+		r.result.Outcome, r.result.Why = last.Outcome, last.Why
+		return temporal.NewNonRetryableApplicationError(last.Rung+": "+last.Why, string(last.Outcome), nil)
+	}
+	return r.giveUp(ctx, activities.Rung{Skip: "file_bugzilla_bug is not in REBOOT_METHODS"})
+}
+
+// try carries out one rung and keeps its record.
+func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
+	r.result.Attempts = append(r.result.Attempts, Attempt{Rung: rung.Name, StartedAt: workflow.Now(ctx), Outcome: Running})
+	if rung.Skip != "" {
+		r.conclude(ctx, Skipped, rung.Skip)
+		return nil
+	}
+	s := asRung(rung.Name)
+	var err error
+	if s.kind == offOn {
+		err = r.offWaitOn(ctx, s)
+	} else {
+		err = r.command(ctx, s)
+	}
+	if err != nil && cancelled(ctx, err) && r.attempt().Outcome == Running {
+		r.conclude(ctx, Cancelled, "")
+	}
+	return err
+}
+
+// command sends one command and looks what it did.
+func (r *run) command(ctx workflow.Context, s step) error {
+	if r.attempt().Rung != r.firstRung() {
+		if err := r.tell(ctx, AttrRung.ValueSet(r.attempt().Rung)); err != nil {
+			return err
+		}
+	}
+	r.show(ctx, "sending the command, then watching for the machine to go down")
+	var out activities.CommandResult
+	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
+		Machine: r.plan.Machine, Action: s.action, Since: r.since,
+		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
+	}).Get(ctx, &out)
+	if settled, err := r.settle(ctx, &out, err); settled || err != nil {
+		return err
+	}
+	if err := r.awaitDown(ctx, &out); err != nil {
+		return err
+	}
+	return r.judge(ctx, out)
+}
+
+// settle handles the ends of a command after which there is nothing to look
+// at, and turns a lost worker into "unknown, look".
+func (r *run) settle(ctx workflow.Context, out *activities.CommandResult, err error) (bool, error) {
+	at := r.attempt()
+	if c, ok := errors.AsType[*temporal.CanceledError](err); ok && c.HasDetails() {
+		_ = c.Details(out)
+	}
+	at.Sent, at.SentAt = out.Sent, out.SentAt
+	if err == nil && out.Skipped != "" {
+		r.conclude(ctx, Skipped, out.Skipped)
+		return true, nil
+	}
+	if err == nil && out.Back != "" {
+		r.back(ctx, "nothing was sent: "+out.Back)
+		return true, nil
+	}
+	if err == nil {
+		at.Why = out.Unknown
+		r.sent(out.Baseline)
+		return false, nil
+	}
+	if cancelled(ctx, err) {
+		return true, err
+	}
+	if outcome, ok := nothingSent(err); ok {
+		r.looked = false
+		r.conclude(ctx, outcome, reason(err))
+		return true, nil
+	}
+	at.Why = reason(err) + "; it may have been sent"
+	out.Unknown, out.Baseline = at.Why, lastBaseline(err)
+	r.sent(out.Baseline)
+	return false, nil
+}
+
+// nothingSent reports whether an activity's error says that no command was
+// carried out, and how the attempt then ended.
+func nothingSent(err error) (Outcome, bool) {
+	e, ok := errors.AsType[*temporal.ApplicationError](err)
+	switch {
+	case !ok:
+		return "", false
+	case e.Type() == string(activities.NotSent):
+		return NotSent, true
+	case e.Type() == string(activities.Refused):
+		return Refused, true
+	}
+	return "", false
+}
+
+// lastBaseline is how a lost worker saw the machine before it sent. Without
+// any word of it the machine counts as having been up: it must then be seen
+// going down.
+func lastBaseline(err error) activities.Baseline {
+	var p activities.Progress
+	if t, ok := errors.AsType[*temporal.TimeoutError](err); ok && t.HasLastHeartbeatDetails() &&
+		t.LastHeartbeatDetails(&p) == nil && p.Phase != activities.Preparing {
+		return p.Baseline
+	}
+	return activities.Baseline{Up: true}
+}
+
+// sent remembers the baseline of the first command that may have been carried
+// out: from here on a machine that is back is never sent another.
+func (r *run) sent(b activities.Baseline) {
+	r.looked = false
+	if r.since == nil {
+		r.since = &b
+	}
+}
+
+// awaitDown goes on watching where the activity that sent the command could not
+// watch to the end: its worker was stopped, or lost.
+func (r *run) awaitDown(ctx workflow.Context, out *activities.CommandResult) error {
+	if out.Watch.Done {
+		return nil
+	}
+	r.show(ctx, "watching for the machine to go down")
+	t := r.plan.Timing
+	return workflow.ExecuteActivity(forWatch(ctx, t, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
+		activities.Watch{Machine: r.plan.Machine, Baseline: out.Baseline, Timeout: t.Down}).Get(ctx, &out.Watch)
+}
+
+// judge decides what a command did from what was seen after it.
+func (r *run) judge(ctx workflow.Context, out activities.CommandResult) error {
+	if out.Watch.Down || out.Watch.Rebooted {
+		r.since.Down = true
+	} else if out.Baseline.Up {
+		r.conclude(ctx, NoEffect, join(r.attempt().Why, "the machine did not go down within "+r.plan.Timing.Down.String(), out.Watch.Evidence))
+		return nil
+	}
+	return r.awaitUp(ctx, out.Baseline, out.Watch, r.plan.Timing.Up)
+}
+
+// awaitUp waits for the machine and ends the attempt by what it sees.
+func (r *run) awaitUp(ctx workflow.Context, b activities.Baseline, down activities.Sight, limit config.Duration) error {
+	r.show(ctx, "waiting for the machine to come back, until "+workflow.Now(ctx).Add(limit.D()).UTC().Format(clock))
+	b.Down = b.Down || down.Down || down.Rebooted
+	var up activities.Sight
+	err := workflow.ExecuteActivity(forWatch(ctx, r.plan.Timing, limit.D(), r.attempt().Rung+": await up"), a.AwaitUp,
+		activities.Watch{Machine: r.plan.Machine, Baseline: b, Timeout: limit}).Get(ctx, &up)
+	if err != nil {
+		return err
+	}
+	why := r.attempt().Why
+	switch {
+	case up.Up && up.SameBoot && !down.Rebooted:
+		r.since.Down = false
+		r.conclude(ctx, NoEffect, join(why, "it fell silent but did not restart", up.Evidence))
+	case up.Up:
+		r.back(ctx, join(why, down.Evidence, up.Evidence))
+	default:
+		r.looked = true
+		r.conclude(ctx, NotBack, join(why, down.Evidence, "not back within "+limit.String(), up.Evidence))
+	}
+	return nil
+}
+
+// back ends the attempt and the job.
+func (r *run) back(ctx workflow.Context, why string) {
+	r.result.Outcome = Back
+	r.conclude(ctx, Back, why)
+}

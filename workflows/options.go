@@ -1,0 +1,106 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+)
+
+const (
+	// retryEvery is the pause before an attempt that follows one which is known
+	// not to have sent anything. Some BMCs crash when spoken to more often than
+	// every 5 s (ironic's experience).
+	retryEvery = 5 * time.Second
+	// dialogue bounds what a command takes beside watching: session set-up,
+	// one command sent once, reading the power state back.
+	dialogue = 3 * time.Minute
+	// onPause is the pause between two long tries to power a machine on.
+	onPause = 5 * time.Minute
+	// bugPause is the pause after an answer of Bugzilla that only a person can
+	// mend (a bad key), before it is asked again.
+	bugPause = 10 * time.Minute
+)
+
+// once is the policy of a power command: only an error that says that nothing
+// was sent leads to another attempt. A worker that vanished may have sent it.
+func once() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{
+		InitialInterval: retryEvery, BackoffCoefficient: 1,
+		NonRetryableErrorTypes: []string{
+			string(activities.Unknown), string(activities.Refused), "PanicError",
+			"TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat",
+		},
+	}
+}
+
+// forCommand: the workflow waits for a command to end even when it is
+// cancelled, because only the activity knows whether it was sent.
+func forCommand(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           TaskQueue,
+		StartToCloseTimeout: t.Down.D() + dialogue,
+		HeartbeatTimeout:    t.Heartbeat.D(),
+		WaitForCancellation: true,
+		RetryPolicy:         once(),
+		Summary:             summary,
+	})
+}
+
+// forOn: powering on may be repeated without harm, so every error is retried,
+// for as long as one try of the caller's loop lasts.
+func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              TaskQueue,
+		StartToCloseTimeout:    dialogue,
+		ScheduleToCloseTimeout: max(limit, dialogue),
+		HeartbeatTimeout:       t.Heartbeat.D(),
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: retryEvery, BackoffCoefficient: 1.5, MaximumInterval: time.Minute},
+		Summary:                summary,
+	})
+}
+
+// forWatch: a long heartbeating wait; a worker that stops or dies hands it to
+// another. The workflow sees a cancel at once.
+func forWatch(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           WatchTaskQueue,
+		StartToCloseTimeout: limit + time.Minute,
+		HeartbeatTimeout:    t.Heartbeat.D(),
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1.5, MaximumInterval: 10 * time.Second},
+		Summary:             summary,
+	})
+}
+
+// forRead: a question to a device. It may be asked again, for a minute.
+func forRead(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           TaskQueue,
+		StartToCloseTimeout: time.Minute,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: retryEvery, BackoffCoefficient: 1, MaximumAttempts: 3},
+		Summary:             summary,
+	})
+}
+
+// forLookup: an activity that touches no machine and is safe to repeat for ever.
+func forLookup(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           TaskQueue,
+		StartToCloseTimeout: 30 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 30 * time.Second},
+		Summary:             summary,
+	})
+}
+
+// forBug: looked for before it is created, so every try may follow another.
+func forBug(ctx workflow.Context, limit time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              TaskQueue,
+		StartToCloseTimeout:    5 * time.Minute,
+		ScheduleToCloseTimeout: limit,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: retryEvery, MaximumInterval: 5 * time.Minute},
+		Summary:                "file the bug",
+	})
+}

@@ -1,0 +1,125 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+)
+
+// offWaitOn powers the machine off, waits by a durable timer that holds no
+// device, and powers it on. From the workflow task that schedules the off until
+// the device was read as on, the run carries RollerOff: if it is closed in
+// between by a way that runs no code, the sweep finds it by that.
+func (r *run) offWaitOn(ctx workflow.Context, s step) error {
+	rung := r.attempt().Rung
+	if err := r.tell(ctx, AttrRung.ValueSet(rung), AttrOff.ValueSet(rung)); err != nil {
+		return err
+	}
+	r.result.Off = true
+	r.show(ctx, "powering off")
+	var off activities.CommandResult
+	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, rung+": off"), s.activity, activities.Command{
+		Machine: r.plan.Machine, Action: activities.Off, Since: r.since,
+		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
+	}).Get(ctx, &off)
+	settled, settleErr := r.settle(ctx, &off, err)
+	if settled && settleErr == nil { // known that nothing was switched off
+		r.result.Off = false
+		return r.tell(ctx, AttrOff.ValueUnset())
+	}
+	if settleErr == nil {
+		settleErr = r.awaitDown(ctx, &off)
+	}
+	if settleErr == nil {
+		settleErr = r.dwell(ctx, rung)
+	}
+	if !r.powerOn(ctx, s, rung) {
+		r.result.Outcome = StillOff
+		r.conclude(ctx, StillOff, "powered off, and could not be powered on again")
+		return join2(settleErr, temporal.NewNonRetryableApplicationError(r.attempt().Why, string(StillOff), nil))
+	}
+	if settleErr != nil {
+		return settleErr
+	}
+	return r.judge(ctx, off)
+}
+
+// dwell is the wait between off and on.
+func (r *run) dwell(ctx workflow.Context, rung string) error {
+	delay := r.plan.Timing.OffDelay.D()
+	if rung == "snmp_rebootdelay" {
+		delay = r.plan.Timing.PDUDelay.D()
+	}
+	r.show(ctx, "off; power comes on at "+workflow.Now(ctx).Add(delay).UTC().Format(clock))
+	return workflow.NewTimerWithOptions(ctx, delay, workflow.TimerOptions{Summary: rung + ": off, waiting"}).Get(ctx, nil)
+}
+
+// powerOn powers on what this run powered off, whatever became of the run: it
+// works on a context that no cancel reaches, and keeps trying for OnLimit. After
+// OnAlarm without success the bug says first that the machine is off.
+func (r *run) powerOn(ctx workflow.Context, s step, rung string) bool {
+	dctx, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	t := r.plan.Timing
+	r.show(dctx, "powering on")
+	deadline := workflow.Now(dctx).Add(t.OnLimit.D())
+	for limit := t.OnAlarm.D(); ; limit = time.Hour {
+		err := workflow.ExecuteActivity(forOn(dctx, t, limit, rung+": on"), s.activity,
+			activities.Command{Machine: r.plan.Machine, Action: activities.On}).Get(dctx, nil)
+		if err == nil {
+			r.result.Off, r.result.Why = false, ""
+			return r.tell(dctx, AttrOff.ValueUnset()) == nil
+		}
+		r.result.Why = "roller powered it off and cannot power it on: " + reason(err)
+		if r.result.Bug == nil {
+			r.fileBug(dctx)
+		}
+		if workflow.Now(dctx).After(deadline) {
+			return false
+		}
+		r.show(dctx, "powering on again every "+onPause.String()+" until "+deadline.UTC().Format(clock))
+		if err := workflow.Sleep(dctx, onPause); err != nil {
+			return false
+		}
+	}
+}
+
+// power is the single step that sets the power state and reads it back.
+func (r *run) power(ctx workflow.Context, s step) error {
+	r.result.Attempts = append(r.result.Attempts, Attempt{Rung: r.result.Task, StartedAt: workflow.Now(ctx), Outcome: Running})
+	r.show(ctx, "setting the power state")
+	var out activities.CommandResult
+	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.result.Task), s.activity, activities.Command{
+		Machine: r.plan.Machine, Action: s.action, RungRetry: r.plan.Timing.RungRetry,
+	}).Get(ctx, &out)
+	at := r.attempt()
+	at.Sent, at.SentAt = out.Sent, out.SentAt
+	switch outcome, nothing := nothingSent(err); {
+	case err == nil && out.Power == string(s.action):
+		r.conclude(ctx, Done, join(out.Unknown, "power reads "+out.Power))
+	case err == nil:
+		r.conclude(ctx, Failed, join(out.Unknown, "power does not read "+string(s.action)))
+		err = temporal.NewNonRetryableApplicationError(at.Why, string(activities.Unknown), nil)
+	case cancelled(ctx, err):
+		r.conclude(ctx, Cancelled, "")
+	case nothing:
+		r.conclude(ctx, outcome, reason(err))
+	default:
+		r.conclude(ctx, Failed, reason(err)+"; it may have been sent")
+	}
+	r.result.Outcome, r.result.Why = at.Outcome, at.Why
+	return err
+}
+
+// join2 returns the first error that is not nil.
+func join2(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

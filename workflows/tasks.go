@@ -1,0 +1,80 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// a names activities in ExecuteActivity calls; it is never called.
+var a *activities.Activities
+
+// kind is how a task, or a rung of the ladder, is carried out.
+type kind int
+
+const (
+	command kind = iota // one command, then down and up
+	offOn               // off, a durable wait, on, then up
+	power               // the power state only; the machine is not watched
+	read                // changes nothing
+	bug                 // Bugzilla
+	ladder              // all rungs of REBOOT_METHODS
+)
+
+// step says which activity carries out a task or a rung, and how.
+type step struct {
+	kind     kind
+	activity any
+	action   activities.Action
+}
+
+// steps is every task by its name. A name that stands here can be a rung,
+// except for reads and the ladder itself.
+var steps = map[string]step{
+	"reboot":            {kind: ladder},
+	"ssh_reboot":        {command, a.SSHReboot, activities.Reboot},
+	"ipmi_reset":        {command, a.IPMIPower, activities.Reset},
+	"ipmi_cycle":        {command, a.IPMIPower, activities.Cycle},
+	"ipmi_on":           {power, a.IPMIPower, activities.On},
+	"ipmi_off":          {power, a.IPMIPower, activities.Off},
+	"snmp_reboot":       {command, a.SNMPOutlet, activities.Reboot},
+	"snmp_rebootdelay":  {offOn, a.SNMPOutlet, activities.Off},
+	"file_bugzilla_bug": {kind: bug},
+	"ping":              {kind: read, activity: a.Ping},
+	"ipmi_status":       {kind: read, activity: a.IPMIStatus},
+	"ipmi_list":         {kind: read, activity: a.IPMIList},
+}
+
+// asRung is how a task's step is carried out inside a ladder: power-off as a
+// rung is off, wait, on (a ladder never leaves a machine off), and power-on is
+// a command that a dark machine answers by coming up.
+func asRung(name string) step {
+	s := steps[name]
+	if s.action == activities.Off {
+		s.kind = offOn
+	} else if s.kind == power {
+		s.kind = command
+	}
+	return s
+}
+
+// exclusive reports whether a task needs the machine to itself.
+func exclusive(task string) bool { return !config.IsRead(task) }
+
+// Register registers every workflow: two functions behind the table of tasks,
+// and what stands beside it.
+func Register(r worker.WorkflowRegistry) {
+	for name, s := range steps {
+		f := Step
+		if s.kind == ladder {
+			f = Reboot
+		}
+		r.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
+	}
+	r.RegisterWorkflowWithOptions(FileBug, workflow.RegisterOptions{Name: BugType})
+	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: SweepType})
+	r.RegisterWorkflowWithOptions(Restore, workflow.RegisterOptions{Name: RestoreType})
+	r.RegisterWorkflowWithOptions(PowerOn, workflow.RegisterOptions{Name: PowerOnType})
+}
