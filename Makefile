@@ -1,0 +1,72 @@
+# roller. `make demo` shows the main job; `make test` runs every test that needs no root.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := $(CURDIR)/.bin
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+TEMPORAL := $(BIN)/temporal
+LDFLAGS := -ldflags "-X main.version=$(VERSION)"
+export GOFLAGS := -mod=readonly
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The tools are pinned in tools/go.mod and built into .bin; nothing is taken from PATH.
+$(TEMPORAL): tools/go.mod tools/go.sum
+	@echo "==> building Temporal's CLI (pinned in tools/go.mod): some minutes the first time, seconds after"
+	@mkdir -p $(BIN)
+	cd tools && go build -o $@ github.com/temporalio/cli/cmd/temporal
+
+$(BIN)/golangci-lint: tools/go.mod tools/go.sum
+	@echo "==> building golangci-lint: a few minutes the first time"
+	@mkdir -p $(BIN)
+	cd tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/workflowcheck: tools/go.mod tools/go.sum
+	@mkdir -p $(BIN)
+	cd tools && go build -o $@ go.temporal.io/sdk/contrib/tools/workflowcheck
+
+$(BIN)/tctl: tools/tctl/go.mod tools/tctl/go.sum
+	@echo "==> building tctl (pinned in tools/tctl/go.mod)"
+	@mkdir -p $(BIN)
+	cd tools/tctl && go build -o $@ github.com/temporalio/tctl/cmd/tctl
+
+.PHONY: build
+build: ## build roller, the lab and the demo into .bin
+	@echo "==> building roller"
+	@mkdir -p $(BIN)
+	go build $(LDFLAGS) -o $(BIN)/roller ./cmd/roller
+	go build -o $(BIN)/lab ./lab/cmd
+	go build -o $(BIN)/demo ./lab/demo
+
+.PHONY: tools
+tools: $(TEMPORAL) $(BIN)/golangci-lint $(BIN)/workflowcheck $(BIN)/tctl ## build the pinned developer tools
+
+.PHONY: run
+run: build $(TEMPORAL) ## roller dev: Temporal with its Web UI, the API and a worker on this machine
+	ROLLER_CONFIGURATION=Dev $(BIN)/roller dev --temporal $(TEMPORAL)
+
+.PHONY: demo
+demo: build $(TEMPORAL) ## four machines, four ladders, live; ONCE=1 exits with the result
+	$(BIN)/demo --bin $(BIN) $(if $(ONCE),--once)
+
+.PHONY: test
+test: $(TEMPORAL) ## every test that needs no root
+	@echo "==> testing (race detector on, shuffled)"
+	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -timeout 15m ./...
+
+.PHONY: test-lab
+test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network namespaces
+	@echo "==> testing against real peers in network namespaces"
+	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -tags lab -count=1 -timeout 20m -v ./lab/netns/...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## golangci-lint, workflowcheck, formatting, tidy modules
+	$(BIN)/golangci-lint run
+	$(BIN)/golangci-lint run --build-tags lab ./lab/netns/...
+	$(BIN)/workflowcheck ./workflows/...
+	go mod tidy -diff
+
+.PHONY: fmt
+fmt: $(BIN)/golangci-lint ## format the code
+	$(BIN)/golangci-lint fmt

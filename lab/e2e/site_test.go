@@ -1,0 +1,250 @@
+// Package e2e tests roller's real processes, started as an operator starts
+// them, against a Temporal dev server and simulated machines that speak the
+// real protocols. What a machine was told is read from the lab's own log.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	tcclient "github.com/taskcluster/taskcluster/v44/clients/client-go"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mozilla-platform-ops/roller/lab"
+	"github.com/mozilla-platform-ops/roller/lab/stack"
+	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+// Secrets that must be found nowhere but where they are used.
+const (
+	accessToken = "e2e-access-token-of-the-sheriff"
+	apiKey      = "e2e-bugzilla-api-key"
+	sheriff     = "mozilla-auth0/ad|Mozilla-LDAP|sheriff"
+)
+
+// fast is the environment of a worker whose machines boot in a second.
+var fast = map[string]string{
+	"DOWN_TIMEOUT": "6s", "UP_TIMEOUT": "10s", "RUNG_RETRY": "1s", "SNMP_REBOOT_DELAY": "2s",
+	"PROBE_INTERVAL": "0.1s", "PROBE_TIMEOUT": "1s", "SSH_TIMEOUT": "2s", "IPMI_TIMEOUT": "2s",
+	"SNMP_TIMEOUT": "2s", "SNMP_VERIFY_TIMEOUT": "5s", "HEARTBEAT_TIMEOUT": "10s", "BUG_WAIT": "20s",
+	"TASK_NAMES": "reboot,ping,ipmi_status,ipmi_list,ipmi_reset,ipmi_off,ipmi_on,ssh_reboot,snmp_reboot,snmp_rebootdelay",
+}
+
+var rollerBinary string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "roller-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	rollerBinary = filepath.Join(dir, "roller")
+	build := exec.Command("go", "build", "-race", "-o", rollerBinary, "../../cmd/roller")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build roller: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// temporalBinary is the CLI pinned in tools/go.mod; never one from PATH.
+func temporalBinary(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv("ROLLER_TEST_TEMPORAL")
+	if path == "" {
+		path = "../../.bin/temporal"
+	}
+	path, err := filepath.Abs(path)
+	require.NoError(t, err)
+	require.FileExists(t, path, "run `make test`, which builds Temporal's CLI first")
+	return path
+}
+
+// site is a fleet and the roller that looks after it.
+type site struct {
+	*stack.Stack
+	lab    *lab.Lab
+	auth   *lab.Auth
+	bugs   *lab.Bugzilla
+	client client.Client
+	door   *starter.Starter
+}
+
+// newSite starts Temporal, the lab, the API and one worker.
+func newSite(t *testing.T, env map[string]string, machines ...lab.Spec) *site {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s := &site{}
+	var err error
+	s.lab, err = lab.Start(lab.Options{Machines: machines, Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.lab.Close()) })
+	dir := t.TempDir()
+	all, err := s.lab.WriteFiles(dir)
+	require.NoError(t, err)
+	maps.Copy(all, fast)
+
+	s.auth = lab.NewAuth(lab.Client{ID: sheriff, AccessToken: accessToken, Scopes: []string{"project:releng:roller:*"}},
+		lab.Client{ID: "pinger", AccessToken: accessToken, Scopes: []string{"project:releng:roller:ping"}})
+	root, err := s.auth.Start(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.auth.Close() })
+	s.bugs = lab.NewBugzilla(apiKey)
+	bugs, err := s.bugs.Start(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.bugs.Close() })
+	maps.Copy(all, map[string]string{
+		"TASKCLUSTER_ROOT_URL": root, "BUGZILLA_URL": bugs, "BUGZILLA_API_KEY": apiKey,
+		"ALLOWED_HOSTS": "127.0.0.1",
+	})
+	maps.Copy(all, env)
+
+	s.Stack, err = stack.New(ctx, stack.Options{
+		Dir: dir, Roller: rollerBinary, Temporal: temporalBinary(t), Database: true, Env: all,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.finish(t) })
+	require.NoError(t, s.Setup(ctx))
+	require.NoError(t, s.StartAPI(ctx))
+	_, err = s.StartWorker()
+	require.NoError(t, err)
+	s.client, err = s.Dial(ctx)
+	require.NoError(t, err)
+	s.door = starter.New(s.client, "default", nil, 10*time.Second)
+	return s
+}
+
+// finish stops everything and looks through the logs for races and panics.
+func (s *site) finish(t *testing.T) {
+	if s.client != nil {
+		s.client.Close()
+	}
+	s.Close()
+	logs, err := s.Logs()
+	require.NoError(t, err)
+	for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "nondeterministic"} {
+		require.NotContains(t, logs, bad)
+	}
+	if t.Failed() {
+		t.Logf("lab log: %s", pretty(s.lab.Log()))
+		t.Logf("edges: %s", pretty(s.lab.Edges()))
+		for _, w := range s.Workers {
+			t.Logf("%s: %s", w.Name, w.Tail())
+		}
+		t.Logf("api: %s", s.API.Tail())
+	}
+}
+
+func pretty(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.ReplaceAll(string(b), "},{", "},\n{")
+}
+
+// answer is what the API says.
+type answer struct {
+	Status int
+	Header http.Header
+	Body   map[string]any
+	Raw    string
+}
+
+// post asks the API for a task as the dashboard does: signed by Hawk, no body.
+func (s *site) post(t *testing.T, task, id, group string) answer {
+	t.Helper()
+	return s.signed(t, tcclient.Credentials{ClientID: sheriff, AccessToken: accessToken}, task, id, group)
+}
+
+func (s *site) signed(t *testing.T, who tcclient.Credentials, task, id, group string) answer {
+	t.Helper()
+	url := fmt.Sprintf("%s/api/v1/workers/%s/group/%s/jobs?task_name=%s", s.APIURL, id, group, task)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, http.NoBody)
+	require.NoError(t, err)
+	require.NoError(t, who.SignRequest(request))
+	return do(t, request)
+}
+
+func do(t *testing.T, request *http.Request) answer {
+	t.Helper()
+	c := http.Client{Timeout: 30 * time.Second}
+	response, err := c.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	a := answer{Status: response.StatusCode, Header: response.Header, Raw: string(raw)}
+	require.NoError(t, json.Unmarshal(raw, &a.Body), "%s", raw)
+	return a
+}
+
+// job posts a task and returns the job that was accepted.
+func (s *site) job(t *testing.T, task string, m *lab.Machine) starter.Job {
+	t.Helper()
+	a := s.post(t, task, m.Spec().WorkerID, m.Spec().WorkerGroup)
+	require.Equal(t, http.StatusCreated, a.Status, "%s", a.Raw)
+	id := a.Body["task_id"].(string)
+	require.NotEmpty(t, id)
+	return starter.Job{Task: task, TaskID: id, WorkflowID: workflows.MachineID(name(m))}
+}
+
+// end waits for a job and returns its record.
+func (s *site) end(t *testing.T, job starter.Job) (workflows.Result, starter.View) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	require.NoError(t, s.door.Await(ctx, job))
+	v, err := s.door.Show(ctx, job.WorkflowID, job.TaskID)
+	require.NoError(t, err)
+	require.NotNil(t, v.Result, "a closed job has a record: %+v", v)
+	return *v.Result, v
+}
+
+// until waits for the job's record to satisfy a condition.
+func (s *site) until(t *testing.T, job starter.Job, what string, holds func(workflows.Result) bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		v, err := s.door.Show(t.Context(), job.WorkflowID, job.TaskID)
+		return err == nil && v.Result != nil && holds(*v.Result)
+	}, time.Minute, 100*time.Millisecond, what)
+}
+
+// saw waits for the lab to have seen something.
+func (s *site) saw(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	require.NoError(t, s.lab.Wait(ctx, condition), what)
+}
+
+// history returns a run's events.
+func (s *site) history(t *testing.T, job starter.Job) []*historypb.HistoryEvent {
+	t.Helper()
+	var events []*historypb.HistoryEvent
+	iter := s.client.GetWorkflowHistory(t.Context(), job.WorkflowID, job.TaskID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for iter.HasNext() {
+		event, err := iter.Next()
+		require.NoError(t, err)
+		events = append(events, event)
+	}
+	return events
+}

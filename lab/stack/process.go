@@ -1,0 +1,123 @@
+// Package stack runs roller's real processes and a Temporal dev server on
+// loopback, for the demo and the end-to-end tests. It uses them as an operator
+// does: by their command lines, environments and signals.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// stopGrace is how long a process may take to stop before it is killed: a
+// worker lets its commands end.
+const stopGrace = 20 * time.Second
+
+// Process is a child process whose output goes to a file.
+type Process struct {
+	Name string
+	Log  string // path of its output
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// Run starts a program in its own process group, so that a Ctrl-C reaches only
+// the parent, which ends its children in order. It dies with the parent.
+func Run(name, dir string, env []string, path string, args ...string) (*Process, error) {
+	p := &Process{Name: name, Log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	p.cmd = exec.Command(path, args...) //nolint:gosec,noctx // the programs under test; they end by Stop
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, out, out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go func() {
+		// Pdeathsig fires when the thread that started the child ends: keep it.
+		runtime.LockOSThread()
+		defer close(p.done)
+		defer out.Close()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// Stop asks the process to end, kills it when it does not, and returns when it
+// has ended. A nil process is stopped already.
+func (p *Process) Stop() {
+	if p == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(stopGrace):
+		p.Kill()
+	}
+}
+
+// Kill ends the process without a word, as a crash would.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Ended is closed when the process has ended.
+func (p *Process) Ended() <-chan struct{} { return p.done }
+
+// Tail returns the end of the process's output, for error messages.
+func (p *Process) Tail() string {
+	b, err := os.ReadFile(p.Log)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 3000
+	return string(b[max(0, len(b)-most):])
+}
+
+// Ready polls a condition until it holds, the process ends or ctx does.
+func (p *Process) Ready(ctx context.Context, check func(context.Context) error) error {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended before it was ready; its output:\n%s", p.Name, p.Tail())
+		case <-ctx.Done():
+			return fmt.Errorf("%s was not ready in time: %w; its output:\n%s", p.Name, errors.Join(err, ctx.Err()), p.Tail())
+		case <-ticker.C:
+		}
+	}
+}
+
+// Port returns the wanted port of 127.0.0.1 if it is free, else any free one.
+func Port(wanted int) (int, error) {
+	for _, port := range []int{wanted, 0} {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // binds and closes
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().(*net.TCPAddr).Port, nil
+	}
+	return 0, errors.New("no free port on 127.0.0.1")
+}
