@@ -1,0 +1,96 @@
+//go:build lab && linux
+
+package netns
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Accounts of the machines and devices.
+const (
+	SSHUser     = "roller"
+	BMCUser     = "admin" // ADMINISTRATOR
+	BMCPassword = "s3cret-bmc"
+	Community   = "s3cret-rw" // SNMP v2c, read and write
+
+	V3User         = "rebooter" // SNMP v3, SHA and AES, read and write
+	V3AuthPassword = "s3cret-auth"
+	V3PrivPassword = "s3cret-priv"
+)
+
+const pduName = "pdu1.mdc1.example"
+
+// lanConf is ipmi_lan(5)'s: address, port, GUID, hook, user and password.
+const lanConf = `name "bmc%[1]d"
+set_working_mc 0x20
+  startlan 1
+    addr %[2]s %[3]d
+    priv_limit admin
+    allowed_auths_callback none md2 md5 straight
+    allowed_auths_user none md2 md5 straight
+    allowed_auths_operator none md2 md5 straight
+    allowed_auths_admin none md2 md5 straight
+    guid a123456789abcdefa123456789ab%04[1]x
+  endlan
+  chassis_control "%[4]s bmc %[5]s"
+  user 2 true "%[6]s" "%[7]s" admin 20 none md2 md5 straight
+`
+
+// emulation is ipmi_sim_cmd(5)'s: a BMC with an empty event log.
+const emulation = `mc_setbmc 0x20
+mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+sel_enable 0x20 1000 0x0a
+mc_enable 0x20
+`
+
+// addBMC starts OpenIPMI's ipmi_sim for machine number n.
+func (l *Lab) addBMC(n int, m *Machine) error {
+	dir := filepath.Join(l.dir, "bmcs", fmt.Sprintf("%03d", n))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if m.bmc, err = l.plugDevice(fmt.Sprintf("b%d", n), fmt.Sprintf("%s%d", network, firstBMC+n), ipmiPort); err != nil {
+		return err
+	}
+	err = writeFiles(dir, map[string]string{
+		"lan.conf": fmt.Sprintf(lanConf, n, m.bmc.Addr, ipmiPort, m.rig.Program, m.rig.Dir, BMCUser, BMCPassword),
+		"sim.emu":  emulation,
+	})
+	if err != nil {
+		return err
+	}
+	return l.daemon(m.bmc, filepath.Join(dir, "ipmi_sim.log"), nil,
+		"ipmi_sim", "-c", "lan.conf", "-f", "sim.emu", "-s", dir, "-n")
+}
+
+const snmpdConf = `agentAddress udp:%[1]s:%[2]d
+rwcommunity %[3]s
+createUser %[4]s SHA "%[5]s" AES "%[6]s"
+rwuser %[4]s priv
+sysObjectID .1.3.6.1.4.1.1718.3
+pass_persist .1.3.6.1.4.1.1718.3.2.3.1 %[7]s pdu %[8]s
+`
+
+// addPDU starts net-snmp's snmpd with an outlet for each machine. The tables it
+// is told to leave out would look at the host.
+func (l *Lab) addPDU(program string) error {
+	dir := filepath.Join(l.dir, "pdus", "1")
+	persistent := filepath.Join(dir, "persistent") // where snmpd keeps a snmpd.conf of its own
+	if err := os.MkdirAll(persistent, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if l.pdu, err = l.plugDevice("p1", pduAddr, snmpPort); err != nil {
+		return err
+	}
+	err = writeFiles(dir, map[string]string{"snmpd.conf": fmt.Sprintf(snmpdConf,
+		pduAddr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir())})
+	if err != nil {
+		return err
+	}
+	return l.daemon(l.pdu, filepath.Join(dir, "snmpd.log"), []string{"SNMP_PERSISTENT_DIR=" + persistent, "MIBS="},
+		"snmpd", "-f", "-Lo", "-C", "-c", "snmpd.conf", "-I", "-smux,mteTrigger,mteTriggerConf")
+}

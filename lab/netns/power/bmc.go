@@ -1,0 +1,66 @@
+//go:build lab && linux
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/mozilla-platform-ops/roller/lab/netns/rig"
+)
+
+// chassis answers ipmi_sim's chassis_control hook (ipmi_lan(5)): "get power"
+// prints power:0 or power:1, "set WHAT VALUE" acts.
+func chassis(r *rig.Rig, args []string) error {
+	words := strings.Join(args, " ")
+	switch words {
+	case "get power":
+		return chassisStatus(r)
+	case "set power 0":
+		return control(r, "off", func() (bool, error) { return true, r.Off() })
+	case "set power 1":
+		return control(r, "on", r.On)
+	case "set reset 1":
+		return control(r, "reset", r.Reset)
+	case "set shutdown 1":
+		return control(r, "soft", func() (bool, error) { return soft(r) })
+	}
+	return fmt.Errorf("%s: not known to this BMC", words)
+}
+
+func chassisStatus(r *rig.Rig) error {
+	s, err := r.State()
+	if err != nil {
+		return err
+	}
+	power := 0
+	if s.Power {
+		power = 1
+	}
+	fmt.Printf("power:%d\n", power)
+	return r.Note(rig.Entry{Device: rig.BMC, Command: "chassis power status", Executed: true})
+}
+
+// control logs the command with the time of its arrival, also when it failed.
+func control(r *rig.Rig, word string, act func() (bool, error)) error {
+	arrived := rig.Now()
+	done, err := act()
+	note := r.Note(rig.Entry{At: arrived, Device: rig.BMC, Command: "chassis power " + word, Control: true, Executed: done && err == nil})
+	if err != nil {
+		return err
+	}
+	if !done {
+		return fmt.Errorf("chassis power %s: not in this state", word)
+	}
+	return note
+}
+
+// soft is ACPI's power button: an operating system that hangs ignores it.
+func soft(r *rig.Rig) (bool, error) {
+	s, err := r.State()
+	if err != nil || !s.Up {
+		return false, err
+	}
+	return true, r.Detach("shutdown", strconv.Itoa(s.Gen))
+}

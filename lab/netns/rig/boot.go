@@ -1,0 +1,114 @@
+//go:build lab && linux
+
+package rig
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// sshPort is TCP (RFC 4253, section 4).
+const sshPort = "22"
+
+// bannerLimit is how long sshd may take from its start to its banner.
+const bannerLimit = 20 * time.Second
+
+// Boot brings the machine up after power action gen: first its network, sshd
+// later. It stops as soon as another power action overtakes it.
+func (r *Rig) Boot(gen int) error {
+	s, err := r.State()
+	if err != nil {
+		return err
+	}
+	wait := r.Spec.Boot
+	if s.Faults.Boot > 0 {
+		wait = s.Faults.Boot
+	}
+	<-time.After(wait)
+	if err := r.during(gen, r.linkUp); err != nil {
+		return err
+	}
+	<-time.After(r.SSHDelay)
+	if err := r.during(gen, r.startSSHD); err != nil {
+		return err
+	}
+	if err := r.awaitBanner(gen); err != nil {
+		return err
+	}
+	return r.during(gen, func(s *State) error {
+		s.SSH = true
+		return r.edge(Banner, s)
+	})
+}
+
+// linkUp plugs the cable in. The machine's own side goes down and up before, which
+// drops what the old boot's connections left to be sent when the neighbour answers.
+func (r *Rig) linkUp(s *State) error {
+	for _, args := range [][]string{
+		{"-n", r.Space, "link", "set", "eth0", "down"},
+		{"-n", r.Space, "link", "set", "eth0", "up"},
+		{"-n", r.Lab, "link", "set", r.Link, "up"},
+	} {
+		if _, err := Run("ip", args...); err != nil {
+			return err
+		}
+	}
+	s.Up = true
+	return r.edge(Up, s)
+}
+
+// startSSHD returns when the process is inside the machine's namespace: before
+// that, a power off that follows at once would not find and kill it.
+func (r *Rig) startSSHD(*State) error {
+	cmd := Command(context.Background(), r.Space, "/bin/sh", r.path("sshd.sh"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start sshd: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		pids, err := Pids(r.Space)
+		if err != nil || slices.Contains(pids, cmd.Process.Pid) {
+			return err
+		}
+		select {
+		case err := <-ended:
+			return fmt.Errorf("sshd of %s ended at once: %w", r.ID, err)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// awaitBanner returns when sshd has shown its banner, or when another power
+// action came after gen.
+func (r *Rig) awaitBanner(gen int) error {
+	for deadline := time.Now().Add(bannerLimit); time.Now().Before(deadline); <-time.After(10 * pollInterval) {
+		if s, err := r.State(); err != nil || s.Gen != gen {
+			return err
+		}
+		if banner(net.JoinHostPort(r.Addr, sshPort)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("sshd of %s shows no banner", r.ID)
+}
+
+func banner(addr string) bool {
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(context.Background(), "tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if conn.SetReadDeadline(time.Now().Add(time.Second)) != nil {
+		return false
+	}
+	start := make([]byte, 4)
+	_, err = conn.Read(start)
+	return err == nil && string(start) == "SSH-"
+}
