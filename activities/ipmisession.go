@@ -11,11 +11,11 @@ import (
 	"github.com/mozilla-platform-ops/roller/config"
 )
 
-// Setting a session up and reading may be repeated; a control command may not.
+// Setting a session up (within IPMI_SESSION_TIMEOUT) and reading may be repeated;
+// a control command may not.
 const (
-	ipmiSetupTimeout = 15 * time.Second // for a session, with all its repeats
-	ipmiReplyTimeout = time.Second      // for one reply, as in ipmitool's lanplus
-	ipmiReadRepeats  = 4                // the same
+	ipmiReplyTimeout = time.Second // for one reply, as in ipmitool's lanplus
+	ipmiReadRepeats  = 4           // the same
 	ipmiCloseTimeout = 500 * time.Millisecond
 )
 
@@ -54,7 +54,7 @@ func (a *Activities) ipmiOpen(ctx context.Context, b config.IPMI) (*ipmiSession,
 	if !ok {
 		return nil, refused("ipmi: %q is no privilege level", a.Config.Devices.IPMIPrivilege)
 	}
-	setup, cancel := context.WithTimeout(ctx, ipmiSetupTimeout)
+	setup, cancel := context.WithTimeout(ctx, a.Config.Devices.IPMISession.D())
 	defer cancel()
 	var err error
 	for suite := 0; setup.Err() == nil && suite < len(ipmiSuites); {
@@ -84,7 +84,7 @@ func (a *Activities) ipmiOpen(ctx context.Context, b config.IPMI) (*ipmiSession,
 		return nil, refused("ipmi %s: neither cipher suite 17 nor 3 is accepted: %w", b.Addr(), err)
 	}
 	if setup.Err() != nil && ctx.Err() == nil {
-		return nil, notSent("ipmi %s: no session within %s: %w", b.Addr(), ipmiSetupTimeout, err)
+		return nil, notSent("ipmi %s: no session within %s: %w", b.Addr(), a.Config.Devices.IPMISession, err)
 	}
 	return nil, notSent("ipmi %s: no session: %w", b.Addr(), errors.Join(err, context.Cause(ctx)))
 }

@@ -44,6 +44,11 @@ type Timing struct {
 	OnLimit   config.Duration `json:"on_limit"`
 	BugWait   config.Duration `json:"bug_wait"`
 	BugLimit  config.Duration `json:"bug_limit"`
+	OnRetry   config.Duration `json:"on_retry"`
+	BugRetry  config.Duration `json:"bug_retry"`
+	Command   config.Duration `json:"command"`
+	Retry     config.Duration `json:"retry"`
+	LastLook  config.Duration `json:"last_look"`
 	Heartbeat config.Duration `json:"heartbeat"`
 }
 
@@ -121,7 +126,8 @@ func timing(l config.Ladder) Timing {
 	return Timing{
 		Down: l.DownTimeout, Up: l.UpTimeout, RungRetry: l.RungRetry,
 		OffDelay: l.OffDelay, PDUDelay: l.PDUDelay, OnAlarm: l.OnAlarm, OnLimit: l.OnLimit,
-		BugWait: l.BugWait, BugLimit: l.BugLimit, Heartbeat: l.Heartbeat,
+		OnRetry: l.OnRetry, BugWait: l.BugWait, BugLimit: l.BugLimit, BugRetry: l.BugRetry,
+		Command: l.CommandTime, Retry: l.RetryInterval, LastLook: l.LastLook, Heartbeat: l.Heartbeat,
 	}
 }
 

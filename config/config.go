@@ -44,12 +44,18 @@ type Ladder struct {
 	OffDelay      Duration // OFF_DELAY: between off and on for ipmi_off in a ladder, 5s
 	PDUDelay      Duration // SNMP_REBOOT_DELAY: between off and on for snmp_rebootdelay, 60s
 	OnAlarm       Duration // ON_ALARM: a machine that cannot be powered on for this long gets its bug, 5m
+	OnRetry       Duration // ON_RETRY: the pause between two long tries to power on, 5m
 	OnLimit       Duration // ON_LIMIT: how long one job keeps trying to power on, 24h
 	BugWait       Duration // BUG_WAIT: how long a job waits for its bug before it ends naming the bug's run, 20s
+	BugRetry      Duration // BUG_RETRY: the pause after an answer that only a person can mend, 10m
 	BugLimit      Duration // BUG_LIMIT: how long a bug is tried, 24h
 	ProbeInterval Duration // PROBE_INTERVAL, 1s
 	ProbeTimeout  Duration // PROBE_TIMEOUT: one probe's wait for its reply, 2s
 	DownProbes    int      // DOWN_PROBES: probes in a row that must go unanswered before a machine is down, 3
+	CommandTime   Duration // COMMAND_TIMEOUT: one whole dialogue with a device: set-up, one command, reading back, 3m
+	RetryInterval Duration // RETRY_INTERVAL: before an attempt that follows one that sent nothing, 5s
+	LastLook      Duration // LAST_LOOK: how long a machine is looked for once more before its bug, 15s
+	StopTimeout   Duration // WORKER_STOP_TIMEOUT: how long a stopping worker lets its commands end, 90s
 	Heartbeat     Duration // HEARTBEAT_TIMEOUT: of activities that wait for a machine, 60s
 }
 
@@ -58,6 +64,7 @@ type Devices struct {
 	SSHTimeout     Duration // SSH_TIMEOUT: dial and handshake, 5s
 	KnownHostsFile string   // SSH_KNOWN_HOSTS_FILE, known_hosts
 	IPMITimeout    Duration // IPMI_TIMEOUT: one control command, sent once, 20s
+	IPMISession    Duration // IPMI_SESSION_TIMEOUT: setting a session up, with its repeats, 15s
 	IPMIPrivilege  string   // IPMI_PRIVILEGE: CALLBACK, USER, OPERATOR, ADMINISTRATOR
 	SNMPTimeout    Duration // SNMP_TIMEOUT: one control command, sent once, 10s
 	SNMPCommunity  Secret   // SNMP_COMMUNITY (v2c, read and write)

@@ -18,13 +18,19 @@ func (e *environ) ladder() Ladder {
 		OffDelay:      e.duration("OFF_DELAY", 5*time.Second, 0),
 		PDUDelay:      e.duration("SNMP_REBOOT_DELAY", 60*time.Second, 0),
 		OnAlarm:       e.duration("ON_ALARM", 5*time.Minute, 10*time.Millisecond),
+		OnRetry:       e.duration("ON_RETRY", 5*time.Minute, 10*time.Millisecond),
 		OnLimit:       e.duration("ON_LIMIT", 24*time.Hour, 10*time.Millisecond),
 		BugWait:       e.duration("BUG_WAIT", 20*time.Second, 0),
+		BugRetry:      e.duration("BUG_RETRY", 10*time.Minute, 10*time.Millisecond),
 		BugLimit:      e.duration("BUG_LIMIT", 24*time.Hour, 10*time.Millisecond),
 		ProbeInterval: e.duration("PROBE_INTERVAL", time.Second, 10*time.Millisecond),
 		ProbeTimeout:  e.duration("PROBE_TIMEOUT", 2*time.Second, 10*time.Millisecond),
 		// One lost packet is not "down", so one probe cannot be enough.
-		DownProbes: e.number("DOWN_PROBES", 3, 2, 100),
+		DownProbes:    e.number("DOWN_PROBES", 3, 2, 100),
+		CommandTime:   e.duration("COMMAND_TIMEOUT", 3*time.Minute, time.Second),
+		RetryInterval: e.duration("RETRY_INTERVAL", 5*time.Second, 100*time.Millisecond),
+		LastLook:      e.duration("LAST_LOOK", 15*time.Second, time.Second),
+		StopTimeout:   e.duration("WORKER_STOP_TIMEOUT", 90*time.Second, time.Second),
 		// Below that the server drowns in heartbeats of a fleet's waits.
 		Heartbeat: e.duration("HEARTBEAT_TIMEOUT", 60*time.Second, 10*time.Second),
 	}
@@ -53,6 +59,7 @@ func (e *environ) devices() Devices {
 		SSHTimeout:     e.duration("SSH_TIMEOUT", 5*time.Second, 100*time.Millisecond),
 		KnownHostsFile: e.text("SSH_KNOWN_HOSTS_FILE", "known_hosts"),
 		IPMITimeout:    e.duration("IPMI_TIMEOUT", 20*time.Second, 100*time.Millisecond),
+		IPMISession:    e.duration("IPMI_SESSION_TIMEOUT", 15*time.Second, 100*time.Millisecond),
 		// Chassis Control asks for Operator (IPMI v2.0, appendix G).
 		IPMIPrivilege: e.oneOf("IPMI_PRIVILEGE", "OPERATOR", "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR"),
 		SNMPTimeout:   e.duration("SNMP_TIMEOUT", 10*time.Second, 100*time.Millisecond),

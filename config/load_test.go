@@ -65,9 +65,11 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		OffDelay: Duration(5 * time.Second), PDUDelay: Duration(time.Minute), OnAlarm: Duration(5 * time.Minute),
 		OnLimit: Duration(24 * time.Hour), BugWait: Duration(20 * time.Second), BugLimit: Duration(24 * time.Hour),
 		ProbeInterval: Duration(time.Second), ProbeTimeout: Duration(2 * time.Second), DownProbes: 3, Heartbeat: Duration(time.Minute),
+		OnRetry: Duration(5 * time.Minute), BugRetry: Duration(10 * time.Minute), CommandTime: Duration(3 * time.Minute),
+		RetryInterval: Duration(5 * time.Second), LastLook: Duration(15 * time.Second), StopTimeout: Duration(90 * time.Second),
 	}, c.Ladder)
 	require.Equal(t, Devices{
-		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", IPMITimeout: Duration(20 * time.Second),
+		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
 		IPMIPrivilege: "OPERATOR", SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)

@@ -16,10 +16,6 @@ import (
 )
 
 const (
-	// StopTimeout is how long a stopping worker lets its activities end: above
-	// the longest power command (IPMI_TIMEOUT, and the read-back after it), so
-	// that none is cut off. A service manager's own limit must be above it.
-	StopTimeout = 90 * time.Second
 	// commandSlots bounds the dialogues with devices that run at once, and
 	// watchSlots the machines that are waited for.
 	commandSlots = 500
@@ -35,16 +31,18 @@ type Worker struct {
 	watches  worker.Worker // activities that wait for machines
 }
 
-// New registers the workflows and activities on the two task queues.
+// New registers the workflows and activities on the two task queues. A stopping
+// worker lets its commands end for WORKER_STOP_TIMEOUT.
 func New(c client.Client, a *activities.Activities) *Worker {
+	stop := a.Config.Ladder.StopTimeout.D()
 	w := &Worker{
 		commands: worker.New(c, workflows.TaskQueue, worker.Options{
-			WorkerStopTimeout:                  StopTimeout,
+			WorkerStopTimeout:                  stop,
 			MaxConcurrentActivityExecutionSize: commandSlots,
 			MaxHeartbeatThrottleInterval:       cancelWithin,
 		}),
 		watches: worker.New(c, workflows.WatchTaskQueue, worker.Options{
-			WorkerStopTimeout:                  StopTimeout,
+			WorkerStopTimeout:                  stop,
 			MaxConcurrentActivityExecutionSize: watchSlots,
 			DisableWorkflowWorker:              true,
 		}),

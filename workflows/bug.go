@@ -15,6 +15,7 @@ import (
 type BugInput struct {
 	Bug   activities.Bug  `json:"bug"`
 	Limit config.Duration `json:"limit"` // how long it is tried
+	Retry config.Duration `json:"retry"` // the pause after an answer that only a person can mend
 }
 
 // FileBug files one machine's bug in a run of its own, so that the job that
@@ -31,11 +32,11 @@ func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 			return out, nil
 		}
 		// What Bugzilla refused (a bad key) a person may mend within the limit.
-		if cancelled(ctx, err) || !workflow.Now(ctx).Add(bugPause).Before(deadline) {
+		if cancelled(ctx, err) || !workflow.Now(ctx).Add(in.Retry.D()).Before(deadline) {
 			return out, err
 		}
 		workflow.SetCurrentDetails(ctx, "Not filed yet: "+reason(err))
-		if err := workflow.NewTimerWithOptions(ctx, bugPause, workflow.TimerOptions{Summary: "before Bugzilla is asked again"}).Get(ctx, nil); err != nil {
+		if err := workflow.NewTimerWithOptions(ctx, in.Retry.D(), workflow.TimerOptions{Summary: "before Bugzilla is asked again"}).Get(ctx, nil); err != nil {
 			return out, err
 		}
 	}
@@ -47,7 +48,7 @@ func (r *run) giveUp(ctx workflow.Context, rung activities.Rung) error {
 	r.result.Next = nil
 	if r.since != nil && r.since.Down && !r.looked {
 		r.result.Attempts = append(r.result.Attempts, Attempt{Rung: "last_look", StartedAt: workflow.Now(ctx), Outcome: Running})
-		err := r.awaitUp(ctx, *r.since, activities.Sight{}, config.Duration(lastLook))
+		err := r.awaitUp(ctx, *r.since, activities.Sight{}, r.plan.Timing.LastLook)
 		if err != nil || r.result.Outcome == Back {
 			return err
 		}
@@ -81,7 +82,7 @@ func (r *run) fileBug(ctx workflow.Context) {
 		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		StaticSummary:     "bug for " + m.String(),
 	})
-	child := workflow.ExecuteChildWorkflow(cctx, BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit})
+	child := workflow.ExecuteChildWorkflow(cctx, BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
 	var started workflow.Execution
 	if err := child.GetChildWorkflowExecution().Get(ctx, &started); err != nil {
 		return // an earlier job's bug run is at it still: its ID names it

@@ -155,7 +155,7 @@ func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 // read asks a device or a machine something and keeps the answer.
 func (r *run) read(ctx workflow.Context, s step) error {
 	var out activities.ReadResult
-	err := workflow.ExecuteActivity(forRead(ctx, r.result.Task+" "+r.plan.Machine.String()), s.activity,
+	err := workflow.ExecuteActivity(forRead(ctx, r.plan.Timing, r.result.Task+" "+r.plan.Machine.String()), s.activity,
 		activities.Read{Machine: r.plan.Machine}).Get(ctx, &out)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"errors"
-	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -10,10 +9,6 @@ import (
 	"github.com/mozilla-platform-ops/roller/activities"
 	"github.com/mozilla-platform-ops/roller/config"
 )
-
-// lastLook is how long the machine is looked for once more before a bug says
-// that it is not back, where something was tried since it was last looked for.
-const lastLook = 15 * time.Second
 
 // climb tries the plan's rungs in order. The first after which the machine is
 // back ends it; a single step (withBug false) that does not help fails.

@@ -54,7 +54,8 @@ func newWorld(t *testing.T, task string, rungs ...string) *world {
 	w.plan = activities.Plan{Machine: ms1, FQDN: "ms1-10.test.releng.mdc1.mozilla.com", Timing: activities.Timing{
 		Down: 60 * second, Up: 300 * second, RungRetry: 60 * second, OffDelay: 5 * second, PDUDelay: 60 * second,
 		OnAlarm: 300 * second, OnLimit: config.Duration(24 * time.Hour), BugWait: 20 * second,
-		BugLimit: config.Duration(24 * time.Hour), Heartbeat: 60 * second,
+		BugLimit: config.Duration(24 * time.Hour), BugRetry: 600 * second, OnRetry: 300 * second,
+		Command: 180 * second, Retry: 5 * second, LastLook: 15 * second, Heartbeat: 60 * second,
 	}}
 	for _, r := range rungs {
 		w.plan.Rungs = append(w.plan.Rungs, activities.Rung{Name: r})

@@ -9,26 +9,15 @@ import (
 	"github.com/mozilla-platform-ops/roller/activities"
 )
 
-const (
-	// retryEvery is the pause before an attempt that follows one which is known
-	// not to have sent anything. Some BMCs crash when spoken to more often than
-	// every 5 s (ironic's experience).
-	retryEvery = 5 * time.Second
-	// dialogue bounds what a command takes beside watching: session set-up,
-	// one command sent once, reading the power state back.
-	dialogue = 3 * time.Minute
-	// onPause is the pause between two long tries to power a machine on.
-	onPause = 5 * time.Minute
-	// bugPause is the pause after an answer of Bugzilla that only a person can
-	// mend (a bad key), before it is asked again.
-	bugPause = 10 * time.Minute
-)
+// onTry is how long one try to power on lasts after the alarm: the server's own
+// retries within it cost no history.
+const onTry = time.Hour
 
 // once is the policy of a power command: only an error that says that nothing
 // was sent leads to another attempt. A worker that vanished may have sent it.
-func once() *temporal.RetryPolicy {
+func once(t activities.Timing) *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
-		InitialInterval: retryEvery, BackoffCoefficient: 1,
+		InitialInterval: t.Retry.D(), BackoffCoefficient: 1,
 		NonRetryableErrorTypes: []string{
 			string(activities.Unknown), string(activities.Refused), "PanicError",
 			"TemporalTimeout:StartToClose", "TemporalTimeout:Heartbeat",
@@ -41,10 +30,10 @@ func once() *temporal.RetryPolicy {
 func forCommand(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           TaskQueue,
-		StartToCloseTimeout: t.Down.D() + dialogue,
+		StartToCloseTimeout: t.Down.D() + t.Command.D(),
 		HeartbeatTimeout:    t.Heartbeat.D(),
 		WaitForCancellation: true,
-		RetryPolicy:         once(),
+		RetryPolicy:         once(t),
 		Summary:             summary,
 	})
 }
@@ -54,10 +43,10 @@ func forCommand(ctx workflow.Context, t activities.Timing, summary string) workf
 func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              TaskQueue,
-		StartToCloseTimeout:    dialogue,
-		ScheduleToCloseTimeout: max(limit, dialogue),
+		StartToCloseTimeout:    t.Command.D(),
+		ScheduleToCloseTimeout: max(limit, t.Command.D()),
 		HeartbeatTimeout:       t.Heartbeat.D(),
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: retryEvery, BackoffCoefficient: 1.5, MaximumInterval: time.Minute},
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1.5, MaximumInterval: max(time.Minute, t.Retry.D())},
 		Summary:                summary,
 	})
 }
@@ -74,12 +63,12 @@ func forWatch(ctx workflow.Context, t activities.Timing, limit time.Duration, su
 	})
 }
 
-// forRead: a question to a device. It may be asked again, for a minute.
-func forRead(ctx workflow.Context, summary string) workflow.Context {
+// forRead: a question to a device. It may be asked again.
+func forRead(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           TaskQueue,
-		StartToCloseTimeout: time.Minute,
-		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: retryEvery, BackoffCoefficient: 1, MaximumAttempts: 3},
+		StartToCloseTimeout: t.Command.D(),
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1, MaximumAttempts: 3},
 		Summary:             summary,
 	})
 }
@@ -100,7 +89,7 @@ func forBug(ctx workflow.Context, limit time.Duration) workflow.Context {
 		TaskQueue:              TaskQueue,
 		StartToCloseTimeout:    5 * time.Minute,
 		ScheduleToCloseTimeout: limit,
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: retryEvery, MaximumInterval: 5 * time.Minute},
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 5 * time.Second, MaximumInterval: 5 * time.Minute},
 		Summary:                "file the bug",
 	})
 }

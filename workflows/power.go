@@ -1,8 +1,6 @@
 package workflows
 
 import (
-	"time"
-
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -66,7 +64,7 @@ func (r *run) powerOn(ctx workflow.Context, s step, rung string) bool {
 	t := r.plan.Timing
 	r.show(dctx, "powering on")
 	deadline := workflow.Now(dctx).Add(t.OnLimit.D())
-	for limit := t.OnAlarm.D(); ; limit = time.Hour {
+	for limit := t.OnAlarm.D(); ; limit = onTry {
 		err := workflow.ExecuteActivity(forOn(dctx, t, limit, rung+": on"), s.activity,
 			activities.Command{Machine: r.plan.Machine, Action: activities.On}).Get(dctx, nil)
 		if err == nil {
@@ -80,8 +78,8 @@ func (r *run) powerOn(ctx workflow.Context, s step, rung string) bool {
 		if workflow.Now(dctx).After(deadline) {
 			return false
 		}
-		r.show(dctx, "powering on again every "+onPause.String()+" until "+deadline.UTC().Format(clock))
-		if err := workflow.Sleep(dctx, onPause); err != nil {
+		r.show(dctx, "powering on again every "+t.OnRetry.String()+" until "+deadline.UTC().Format(clock))
+		if err := workflow.NewTimerWithOptions(dctx, t.OnRetry.D(), workflow.TimerOptions{Summary: "before power on is tried again"}).Get(dctx, nil); err != nil {
 			return false
 		}
 	}

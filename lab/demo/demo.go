@@ -55,7 +55,7 @@ var timing = map[string]string{
 	"TASK_NAMES":     "reboot,ping,ipmi_status,ipmi_list,ssh_reboot,ipmi_reset,ipmi_cycle,ipmi_on,ipmi_off,snmp_reboot,snmp_rebootdelay",
 	"REBOOT_METHODS": "ssh_reboot,ipmi_reset,snmp_rebootdelay,file_bugzilla_bug",
 	"DOWN_TIMEOUT":   "8s", "UP_TIMEOUT": "12s", "RUNG_RETRY": "2s", "SNMP_REBOOT_DELAY": "4s",
-	"PROBE_INTERVAL": "0.5s", "SSH_TIMEOUT": "3s", "IPMI_TIMEOUT": "3s", "SNMP_TIMEOUT": "3s",
+	"PROBE_INTERVAL": "0.5s", "SSH_TIMEOUT": "3s", "IPMI_TIMEOUT": "3s", "IPMI_SESSION_TIMEOUT": "6s", "SNMP_TIMEOUT": "3s", "RETRY_INTERVAL": "2s",
 }
 
 type demo struct {

@@ -235,3 +235,68 @@ func TestBugIsFiledOnceAfterBugzillaComesBack(t *testing.T) {
 	require.Equal(t, 1, reboots)
 	require.Len(t, s.bugs.Bugs(), 2, "one tracker, one reboot bug")
 }
+
+// Promises 4, 8, 10: the PDU dies between off and on, and the job is cancelled.
+// It goes on trying, says that the machine is off (the bug first of all), is not
+// joined meanwhile, and ends when the machine is on.
+func TestPDUDiesBetweenOffAndOn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, map[string]string{
+		"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "4s",
+		"ON_ALARM": "3s", "ON_RETRY": "3s", "COMMAND_TIMEOUT": "15s",
+	}, lab.Spec{WorkerID: "cut", WorkerGroup: "mdc1"})
+	m := s.lab.Machine("cut")
+	job := s.job(t, "reboot", m)
+	s.saw(t, "the outlet is off", func() bool { return !m.State().Power })
+	m.SetFaults(lab.Faults{PDUDead: true})
+	require.NoError(t, s.door.Cancel(t.Context(), job.WorkflowID, job.TaskID))
+	s.until(t, job, "the bug is filed, and the job says off", func(r workflows.Result) bool {
+		return r.Off && r.Bug != nil && r.Bug.ID != 0
+	})
+	for _, b := range s.bugs.Bugs() {
+		if b.Alias != "" { // the tracker
+			continue
+		}
+		require.Regexp(t, "^[^\n]*OFF", b.Comments[0], "the first line")
+	}
+	a := s.post(t, "reboot", "cut", "mdc1")
+	require.Equal(t, http.StatusConflict, a.Status, "%s", a.Raw)
+	require.Contains(t, a.Body["message"], "being cancelled")
+	v, err := s.door.Show(t.Context(), job.WorkflowID, job.TaskID)
+	require.NoError(t, err)
+	require.Equal(t, "snmp_rebootdelay", v.Off, "the search attribute by which the sweep finds it")
+	require.True(t, v.Cancelling)
+
+	m.SetFaults(lab.Faults{})
+	r, v := s.end(t, job)
+	require.True(t, m.State().Power)
+	require.Equal(t, workflows.Cancelled, r.Outcome)
+	require.False(t, r.Off)
+	require.Empty(t, v.Off)
+	require.Equal(t, "Canceled", v.Status)
+}
+
+// Promise 11: a worker that is asked to stop hands its wait to another one; no
+// command is repeated.
+func TestWorkerStopsGracefully(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,ipmi_reset,file_bugzilla_bug", "UP_TIMEOUT": "30s"},
+		lab.Spec{WorkerID: "handed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 8 * time.Second}},
+		lab.Spec{WorkerID: "watched", WorkerGroup: "mdc1", Faults: lab.Faults{IgnoreSSH: true}})
+	slow, deaf := s.job(t, "reboot", s.lab.Machine("handed")), s.job(t, "reboot", s.lab.Machine("watched"))
+	s.saw(t, "both were told to reboot", func() bool {
+		return s.lab.Count("", func(e lab.Entry) bool { return e.Command == "reboot" }) == 2
+	})
+	s.saw(t, "one is down", func() bool { return !s.lab.Machine("handed").State().Up })
+	first := s.Workers[0]
+	_, err := s.StartWorker()
+	require.NoError(t, err)
+	first.Stop()
+	r, _ := s.end(t, slow)
+	require.Equal(t, workflows.Back, r.Outcome)
+	require.Equal(t, map[string]workflows.Outcome{"ssh_reboot": workflows.Back}, tried(r))
+	r, _ = s.end(t, deaf)
+	require.Equal(t, workflows.Back, r.Outcome)
+	require.Equal(t, map[string]workflows.Outcome{"ssh_reboot": workflows.NoEffect, "ipmi_reset": workflows.Back}, tried(r))
+	require.Equal(t, 2, s.lab.Count("", func(e lab.Entry) bool { return e.Command == "reboot" }), "nothing was sent twice")
+}

@@ -40,7 +40,7 @@ const (
 var fast = map[string]string{
 	"DOWN_TIMEOUT": "6s", "UP_TIMEOUT": "10s", "RUNG_RETRY": "1s", "SNMP_REBOOT_DELAY": "2s",
 	"PROBE_INTERVAL": "0.1s", "PROBE_TIMEOUT": "1s", "SSH_TIMEOUT": "2s", "IPMI_TIMEOUT": "2s",
-	"SNMP_TIMEOUT": "2s", "SNMP_VERIFY_TIMEOUT": "5s", "HEARTBEAT_TIMEOUT": "10s", "BUG_WAIT": "20s",
+	"SNMP_TIMEOUT": "2s", "SNMP_VERIFY_TIMEOUT": "5s", "HEARTBEAT_TIMEOUT": "10s", "BUG_WAIT": "20s", "RETRY_INTERVAL": "1s", "IPMI_SESSION_TIMEOUT": "4s", "LAST_LOOK": "3s", "WORKER_STOP_TIMEOUT": "10s",
 	"TASK_NAMES": "reboot,ping,ipmi_status,ipmi_list,ipmi_reset,ipmi_off,ipmi_on,ssh_reboot,snmp_reboot,snmp_rebootdelay",
 }
 
