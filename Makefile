@@ -53,7 +53,7 @@ demo: build $(TEMPORAL) ## four machines, four ladders, live; ONCE=1 exits with 
 .PHONY: test
 test: $(TEMPORAL) ## every test that needs no root
 	@echo "==> testing (race detector on, shuffled)"
-	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -timeout 15m ./...
+	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 15m ./...
 
 .PHONY: test-lab
 test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network namespaces
