@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"errors"
+	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -108,6 +109,12 @@ func (r *run) settle(ctx workflow.Context, out *activities.CommandResult, err er
 	return false, nil
 }
 
+// refusals are the error types of what no second try mends: the device's own
+// refusal, and a machine that has gone from the inventory since the job began.
+var refusals = []string{
+	string(activities.Refused), string(activities.UnknownMachine), string(activities.NoRung), string(activities.BadInput),
+}
+
 // nothingSent reports whether an activity's error says that no command was
 // carried out, and how the attempt then ended.
 func nothingSent(err error) (Outcome, bool) {
@@ -117,7 +124,7 @@ func nothingSent(err error) (Outcome, bool) {
 		return "", false
 	case e.Type() == string(activities.NotSent):
 		return NotSent, true
-	case e.Type() == string(activities.Refused):
+	case slices.Contains(refusals, e.Type()):
 		return Refused, true
 	}
 	return "", false
@@ -152,8 +159,12 @@ func (r *run) awaitDown(ctx workflow.Context, out *activities.CommandResult) err
 	}
 	r.show(ctx, "watching for the machine to go down")
 	t := r.plan.Timing
-	return workflow.ExecuteActivity(forWatch(ctx, t, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
+	err := workflow.ExecuteActivity(forWatch(ctx, t, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
 		activities.Watch{Machine: r.plan.Machine, Baseline: out.Baseline, Timeout: t.Down}).Get(ctx, &out.Watch)
+	if err != nil && !cancelled(ctx, err) {
+		out.Watch.Evidence, err = "nobody could look: "+reason(err), nil
+	}
+	return err
 }
 
 // judge decides what a command did from what was seen after it.
@@ -174,8 +185,13 @@ func (r *run) awaitUp(ctx workflow.Context, b activities.Baseline, down activiti
 	var up activities.Sight
 	err := workflow.ExecuteActivity(forWatch(ctx, r.plan.Timing, limit.D(), r.attempt().Rung+": await up"), a.AwaitUp,
 		activities.Watch{Machine: r.plan.Machine, Baseline: b, Timeout: limit}).Get(ctx, &up)
-	if err != nil {
+	if err != nil && cancelled(ctx, err) {
 		return err
+	}
+	if err != nil {
+		// Nobody could look (no DNS, no socket). The ladder goes on: without a
+		// baseline no rung sends anything, and the bug says why.
+		up.Evidence = "nobody could look: " + reason(err)
 	}
 	why := r.attempt().Why
 	switch {

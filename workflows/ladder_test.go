@@ -254,6 +254,30 @@ func TestSkippedRung(t *testing.T) {
 	require.Len(t, w.commands, 1)
 }
 
+// A prober that cannot probe (DNS is down) kills no job silently: it ends with
+// its bug, which says why.
+func TestNobodyCouldLook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ssh_reboot", "ipmi_reset", "file_bugzilla_bug")
+	w.answers = []answer{wentDown, notSent} // the waits fail: no sight is expected
+	r, err := w.run(t, "reboot")
+	require.NoError(t, err)
+	require.Equal(t, BugFiled, r.Outcome)
+	require.Equal(t, []Outcome{NotBack, NotSent, NotBack}, outcomes(r))
+	require.Contains(t, r.Attempts[0].Why, "nobody could look")
+}
+
+// A machine that leaves the inventory under a running job was not sent anything.
+func TestMachineLeavesTheInventory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ssh_reboot", "file_bugzilla_bug")
+	w.answers = []answer{{err: temporal.NewNonRetryableApplicationError("gone", string(activities.UnknownMachine), nil)}}
+	r, err := w.run(t, "reboot")
+	require.NoError(t, err)
+	require.Equal(t, []Outcome{Refused}, outcomes(r))
+	require.Empty(t, w.watches)
+}
+
 func TestLadderWithoutBugFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "reboot", "ssh_reboot")
