@@ -32,7 +32,7 @@ func (e *environ) config() *Config {
 	c := &Config{Configuration: e.configuration()}
 	c.API = e.api(c.Configuration)
 	c.Taskcluster = Taskcluster{
-		RootURL:     e.url("TASKCLUSTER_ROOT_URL", ""),
+		RootURL:     e.url("TASKCLUSTER_ROOT_URL", byConfiguration[c.Configuration].taskcluster),
 		ClientID:    e.text("TASKCLUSTER_CLIENT_ID", ""),
 		AccessToken: e.secret("TASKCLUSTER_ACCESS_TOKEN"),
 		Timeout:     e.duration("TASKCLUSTER_TIMEOUT", 5*time.Second, 100*time.Millisecond),
@@ -61,9 +61,9 @@ func (e *environ) configuration() string {
 }
 
 // byConfiguration are the defaults that differ between Dev, Prod and Test.
-var byConfiguration = map[string]struct{ tasks, cors, hosts, public string }{
-	Dev:  {"ping", "localhost", "localhost,127.0.0.1,[::1]", "http://localhost:8000"},
-	Test: {"ping", "localhost", "localhost,127.0.0.1,[::1]", "http://localhost:8000"},
+var byConfiguration = map[string]struct{ tasks, cors, hosts, public, taskcluster string }{
+	Dev:  {"ping", "localhost", "localhost,127.0.0.1,[::1]", "http://localhost:8000", "https://firefox-ci-tc.services.mozilla.com"},
+	Test: {tasks: "ping", cors: "localhost", hosts: "localhost,127.0.0.1,[::1]", public: "http://localhost:8000"},
 	Prod: {tasks: "reboot", cors: "tools.taskcluster.net"},
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,9 @@ restart, the API, and a worker. Ctrl-C ends all of it. Not for production.`,
 }
 
 func dev(ctx context.Context, logger *slog.Logger, temporal, database string) (err error) {
+	if err := devAddress(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop, err := devServer(context.WithoutCancel(ctx), cancel, temporal, database)
@@ -56,6 +60,23 @@ func dev(ctx context.Context, logger *slog.Logger, temporal, database string) (e
 	err = <-ends
 	cancel(err)
 	return errors.Join(err, <-ends)
+}
+
+// devTemporal is where the dev server listens; its CLI and tctl look there.
+const devTemporal = "127.0.0.1:7233"
+
+// devAddress makes this process speak with its own dev server and no other: a
+// server that is there already may be a fleet's, and the worker would serve it.
+func devAddress(ctx context.Context) error {
+	var listen net.ListenConfig
+	l, err := listen.Listen(ctx, "tcp", devTemporal)
+	if err != nil {
+		return fmt.Errorf("%s must be free for the dev server: %w", devTemporal, err)
+	}
+	if err := l.Close(); err != nil {
+		return err
+	}
+	return errors.Join(os.Setenv("TEMPORAL_ADDRESS", devTemporal), os.Setenv("TEMPORAL_NAMESPACE", "default"))
 }
 
 // devServer starts Temporal's dev server. It outlives a Ctrl-C, which reaches
