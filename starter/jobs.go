@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -15,6 +17,9 @@ import (
 
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
+
+// ErrClosed says that a job has ended, so that there is nothing to cancel.
+var ErrClosed = errors.New("the job has ended already")
 
 // ErrNoJob says that no job of that name is known.
 var ErrNoJob = errors.New("no such job")
@@ -53,6 +58,7 @@ func (s *Starter) List(ctx context.Context, machine string, limit int) ([]View, 
 	for _, e := range answer.GetExecutions() {
 		views = append(views, view(e))
 	}
+	slices.SortStableFunc(views, func(a, b View) int { return b.StartedAt.Compare(a.StartedAt) })
 	return views, nil
 }
 
@@ -112,7 +118,15 @@ func (s *Starter) Await(ctx context.Context, j Job) error {
 func (s *Starter) Cancel(ctx context.Context, workflowID, runID string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return found(s.client.CancelWorkflow(ctx, workflowID, runID))
+	answer, err := s.client.DescribeWorkflowExecution(ctx, workflowID, runID)
+	if err != nil {
+		return found(err)
+	}
+	// Temporal takes a cancel of a closed run without a word.
+	if status := answer.GetWorkflowExecutionInfo().GetStatus(); status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return fmt.Errorf("%w (%s)", ErrClosed, strings.ToLower(status.String()))
+	}
+	return found(s.client.CancelWorkflow(ctx, workflowID, answer.GetWorkflowExecutionInfo().GetExecution().GetRunId()))
 }
 
 // found turns Temporal's "not found" into ErrNoJob.

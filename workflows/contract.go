@@ -116,6 +116,7 @@ type Result struct {
 	Attempts    []Attempt `json:"attempts,omitempty"`
 	Bug         *Bug      `json:"bug,omitempty"`
 	Text        string    `json:"text,omitempty"` // what a read found
+	Now         string    `json:"now,omitempty"`  // what happens, while it runs
 	Next        []string  `json:"next,omitempty"` // the rungs that would follow
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	EndedAt     time.Time `json:"ended_at,omitzero"`

@@ -95,14 +95,21 @@ func (r *run) asChild(ctx workflow.Context) (Result, error) {
 		ParentClosePolicy:   enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
 		StaticSummary:       Summary(r.result.Task, m.String(), in.ClientID),
 	})
-	workflow.SetCurrentDetails(ctx, "The job runs as its child `"+MachineID(m)+"`.")
+	r.show(ctx, "the job runs as the child `"+MachineID(m)+"`")
 	child := workflow.ExecuteChildWorkflow(ctx, r.result.Task, in)
 	err := child.GetChildWorkflowExecution().Get(ctx, nil)
 	if alreadyStarted(err) {
 		r.result.Outcome, r.result.Why = Failed, MachineID(m)+" is running already: one job per machine"
-		return r.result, temporal.NewNonRetryableApplicationError(r.result.Why, ConflictError, nil, r.result)
+		// No child speaks for this run, so that lists must find it by itself.
+		err := r.tell(ctx, AttrWorkerID.ValueSet(m.WorkerID), AttrWorkerGroup.ValueSet(m.WorkerGroup), AttrTask.ValueSet(r.result.Task))
+		if err != nil {
+			return r.result, err
+		}
+		return r.end(ctx, temporal.NewNonRetryableApplicationError(r.result.Why, ConflictError, nil))
 	}
-	if err := child.Get(ctx, &r.result); err != nil {
+	err = child.Get(ctx, &r.result)
+	r.show(ctx, "")
+	if err != nil {
 		return r.result, surface(err, r.result)
 	}
 	return r.result, nil
@@ -129,7 +136,7 @@ func surface(err error, result Result) error {
 // end closes the job's record and decides how the run closes.
 func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 	r.result.EndedAt = workflow.Now(ctx)
-	r.result.Next = nil
+	r.result.Next, r.result.Now = nil, ""
 	switch {
 	case err == nil:
 	case cancelled(ctx, err):
@@ -137,6 +144,7 @@ func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 	case r.result.Outcome == Running:
 		r.result.Outcome, r.result.Why = Failed, reason(err)
 	}
+	r.show(ctx, "")
 	if terr := r.tell(ctx, AttrOutcome.ValueSet(string(r.result.Outcome))); err == nil {
 		err = terr
 	}

@@ -131,7 +131,7 @@ func TestOnThatNeverSucceedsEndsOff(t *testing.T) {
 	require.True(t, r.Off)
 	require.Equal(t, StillOff, r.Outcome)
 	require.Len(t, w.bugs, 1)
-	require.Contains(t, r.Markdown(""), "**OFF:")
+	require.Contains(t, r.Markdown(), "**OFF:")
 }
 
 func TestIPMIOffAsARungPowersOnAgain(t *testing.T) {

@@ -31,34 +31,36 @@ func (r *run) tell(ctx workflow.Context, updates ...temporal.SearchAttributeUpda
 // show draws the details a person sees in the Web UI: the ladder so far, one
 // line a rung, what happens now and what would follow. It costs no event.
 func (r *run) show(ctx workflow.Context, now string) {
-	workflow.SetCurrentDetails(ctx, r.result.Markdown(now))
+	r.result.Now = now
+	workflow.SetCurrentDetails(ctx, r.result.Markdown())
 }
 
 // Markdown renders a result as the Web UI and `roller show` print it.
-func (res Result) Markdown(now string) string {
+// What happens now stands first: the Web UI shows only the first few lines.
+func (res Result) Markdown() string {
 	var b strings.Builder
 	if res.Off {
 		b.WriteString("**OFF: roller powered this machine off and has not seen it on again.**\n\n")
 	}
 	b.WriteString(fmt.Sprintf("**%s of %s/%s**\n\n", res.Task, res.WorkerGroup, res.WorkerID))
+	if res.Outcome != Running {
+		b.WriteString(fmt.Sprintf("Ended: **%s** %s\n\n", res.Outcome, res.Why))
+	}
+	if res.Bug != nil {
+		b.WriteString(fmt.Sprintf("Bug: %s\n\n", res.Bug))
+	}
+	if res.Now != "" {
+		b.WriteString(fmt.Sprintf("Now: %s\n\n", res.Now))
+	}
+	if len(res.Next) > 0 {
+		b.WriteString(fmt.Sprintf("Next: %s\n\n", strings.Join(res.Next, ", ")))
+	}
 	for i, at := range res.Attempts {
 		b.WriteString(fmt.Sprintf("%d. `%s` %s", i+1, at.Rung, at.Outcome))
 		if at.Why != "" {
 			b.WriteString(fmt.Sprintf(": %s", at.Why))
 		}
 		b.WriteString("\n")
-	}
-	if now != "" {
-		b.WriteString(fmt.Sprintf("\nNow: %s\n", now))
-	}
-	if len(res.Next) > 0 {
-		b.WriteString(fmt.Sprintf("\nNext: %s\n", strings.Join(res.Next, ", ")))
-	}
-	if res.Bug != nil {
-		b.WriteString(fmt.Sprintf("\nBug: %s\n", res.Bug))
-	}
-	if res.Outcome != Running {
-		b.WriteString(fmt.Sprintf("\nEnded: **%s** %s\n", res.Outcome, res.Why))
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,19 +21,37 @@ import (
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
-// withStarter runs f with the door to Temporal. The command line resolves names
-// by the inventory where it has one; elsewhere the worker does.
+// withStarter runs f with the door to Temporal, which knows no inventory.
 func withStarter(logger *slog.Logger, f func(*starter.Starter) error) error {
 	cfg, err := config.Load(os.Environ())
 	if err != nil {
 		return err
 	}
+	return withDoor(logger, cfg, nil, f)
+}
+
+// withNames is withStarter for a start: it resolves names by the inventory where
+// the command line has one, so that every spelling joins one job; elsewhere the
+// worker does.
+func withNames(logger *slog.Logger, f func(*starter.Starter) error) error {
+	cfg, err := config.Load(os.Environ())
+	if err != nil {
+		return err
+	}
+	inventory, err := names(cfg)
+	if err != nil {
+		return err
+	}
+	return withDoor(logger, cfg, inventory, f)
+}
+
+func withDoor(logger *slog.Logger, cfg *config.Config, inventory func() *config.Inventory, f func(*starter.Starter) error) error {
 	c, namespace, err := starter.Dial(slog.New(levelFilter{logger.Handler(), slog.LevelWarn}))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return f(starter.New(c, namespace, nil, cfg.API.StartTimeout.D()))
+	return f(starter.New(c, namespace, inventory, cfg.API.StartTimeout.D()))
 }
 
 func startCommand(logger *slog.Logger) *cobra.Command {
@@ -47,7 +66,7 @@ func startCommand(logger *slog.Logger) *cobra.Command {
 			if err := checkStart(args); err != nil {
 				return err
 			}
-			return withStarter(logger, func(s *starter.Starter) error {
+			return withNames(logger, func(s *starter.Starter) error {
 				job, err := s.Start(cmd.Context(), starter.Request{
 					Task: args[0], WorkerID: args[1], WorkerGroup: args[2], ClientID: localUser(),
 				})
@@ -140,6 +159,9 @@ func ended(out io.Writer, v starter.View) error {
 		fmt.Fprintln(out, v.Result.Outcome)
 		return nil
 	}
+	if v.Result.Why == "" {
+		return errors.New(string(v.Result.Outcome))
+	}
 	return fmt.Errorf("%s: %s", v.Result.Outcome, v.Result.Why)
 }
 
@@ -173,7 +195,7 @@ func showCommand(logger *slog.Logger) *cobra.Command {
 
 func printView(out io.Writer, v starter.View) {
 	fmt.Fprintf(out, "%s of %s  %s\ntask_id %s  started %s\n", v.Task, v.Machine, v.Status, v.TaskID, v.StartedAt.Local().Format(time.DateTime))
-	if v.Cancelling {
+	if v.Cancelling && v.Status == "Running" {
 		fmt.Fprintln(out, "being cancelled")
 	}
 	if v.Off != "" {
@@ -183,7 +205,7 @@ func printView(out io.Writer, v starter.View) {
 		fmt.Fprintf(out, "no worker answers (live: false); last known rung: %s\n", v.Rung)
 		return
 	}
-	fmt.Fprintf(out, "\n%s", v.Result.Markdown(""))
+	fmt.Fprintf(out, "\n%s", v.Result.Markdown())
 }
 
 func listCommand(logger *slog.Logger) *cobra.Command {
@@ -195,16 +217,22 @@ func listCommand(logger *slog.Logger) *cobra.Command {
 		GroupID: "jobs",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 {
+				return fmt.Errorf("--limit %d: must be 1 or more", limit)
+			}
+			if group, id, ok := strings.Cut(machine, "/"); machine != "" && (!ok || len(config.ValidateName(id, group)) > 0) {
+				return fmt.Errorf("--machine %q: must be group/id, like mdc1/ms1-10", machine)
+			}
 			return withStarter(logger, func(s *starter.Starter) error {
-				views, err := s.List(cmd.Context(), machine, limit)
+				views, err := s.List(cmd.Context(), strings.ToLower(machine), limit)
 				if err != nil {
 					return err
 				}
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "STARTED\tTASK\tMACHINE\tSTATUS\tRUNG\tOUTCOME\tOFF\tTASK_ID")
+				fmt.Fprintln(w, "STARTED\tTASK\tMACHINE\tSTATUS\tRUNG\tOUTCOME\tOFF\tWORKFLOW_ID\tTASK_ID")
 				for _, v := range views {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.StartedAt.Local().Format(time.DateTime),
-						v.Task, v.Machine, v.Status, v.Rung, v.Outcome, v.Off, v.TaskID)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.StartedAt.Local().Format(time.DateTime),
+						v.Task, v.Machine, v.Status, v.Rung, v.Outcome, v.Off, v.WorkflowID, v.TaskID)
 				}
 				return w.Flush()
 			})

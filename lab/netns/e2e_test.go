@@ -186,7 +186,7 @@ func TestInside(t *testing.T) {
 		require.NoError(t, err)
 		require.NotNil(t, v.Result)
 		o.Results[id] = *v.Result
-		t.Log(v.Result.Markdown(""))
+		t.Log(v.Result.Markdown())
 	}
 	logs, err := s.Logs()
 	require.NoError(t, err)
