@@ -209,6 +209,8 @@ func (a *Activities) back(ctx context.Context, m config.Machine, since *Baseline
 		evidence = "boot id changed since the first command"
 	case since.Down:
 		evidence = "was seen down since the first command, and is up"
+	case !since.Up:
+		evidence = "was down before the first command, and is up"
 	default:
 		return ""
 	}

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"time"
 
 	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -20,6 +21,7 @@ type LeftOff struct {
 	Rung       string      `json:"rung"`
 	WorkflowID string      `json:"workflow_id"`
 	RunID      string      `json:"run_id"`
+	ClosedAt   time.Time   `json:"closed_at,omitzero"`
 }
 
 // Visibility lists runs; Temporal's client does it.
@@ -50,6 +52,7 @@ func (a *Activities) FindLeftOff(ctx context.Context) ([]LeftOff, error) {
 				Machine:    config.Name{WorkerID: keyword(fields["RollerWorkerId"]), WorkerGroup: keyword(fields["RollerWorkerGroup"])},
 				Rung:       keyword(fields[OffAttribute]),
 				WorkflowID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(),
+				ClosedAt: e.GetCloseTime().AsTime(),
 			})
 		}
 		if page = answer.GetNextPageToken(); len(page) == 0 {

@@ -46,7 +46,7 @@ func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 // seen in a last look, or with its bug.
 func (r *run) giveUp(ctx workflow.Context, rung activities.Rung) error {
 	r.result.Next = nil
-	if r.since != nil && r.since.Down && !r.looked {
+	if r.since != nil && (r.since.Down || !r.since.Up) && !r.looked {
 		r.result.Attempts = append(r.result.Attempts, Attempt{Rung: "last_look", StartedAt: workflow.Now(ctx), Outcome: Running})
 		err := r.awaitUp(ctx, *r.since, activities.Sight{}, r.plan.Timing.LastLook)
 		if err != nil || r.result.Outcome == Back {
@@ -56,6 +56,9 @@ func (r *run) giveUp(ctx workflow.Context, rung activities.Rung) error {
 	if rung.Skip != "" && r.result.Bug == nil {
 		r.result.Outcome, r.result.Why = NotBack, "no bug: "+rung.Skip
 		return temporal.NewNonRetryableApplicationError("the machine is not back, and "+r.result.Why, NotBackError, nil)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	r.show(ctx, "filing the bug")
 	r.fileBug(ctx)
@@ -76,7 +79,8 @@ func (r *run) giveUp(ctx workflow.Context, rung activities.Rung) error {
 func (r *run) fileBug(ctx workflow.Context) {
 	m := r.plan.Machine
 	r.result.Bug = &Bug{WorkflowID: BugID(m)}
-	cctx := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+	dctx, _ := workflow.NewDisconnectedContext(ctx) // a cancel ends the job, not the bug's own run
+	cctx := workflow.WithChildOptions(dctx, workflow.ChildWorkflowOptions{
 		WorkflowID:        BugID(m),
 		TaskQueue:         TaskQueue,
 		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
@@ -84,7 +88,7 @@ func (r *run) fileBug(ctx workflow.Context) {
 	})
 	child := workflow.ExecuteChildWorkflow(cctx, BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
 	var started workflow.Execution
-	if err := child.GetChildWorkflowExecution().Get(ctx, &started); err != nil {
+	if err := child.GetChildWorkflowExecution().Get(dctx, &started); err != nil {
 		return // an earlier job's bug run is at it still: its ID names it
 	}
 	r.result.Bug.RunID = started.RunID
@@ -93,7 +97,7 @@ func (r *run) fileBug(ctx workflow.Context) {
 	workflow.NewSelector(ctx).
 		AddFuture(child, func(f workflow.Future) {
 			var filed activities.BugResult
-			if f.Get(ctx, &filed) == nil {
+			if f.Get(dctx, &filed) == nil {
 				r.result.Bug.ID, r.result.Bug.URL = filed.ID, filed.URL
 			}
 		}).

@@ -59,7 +59,9 @@ var SearchAttributes = []temporal.SearchAttributeKeyKeyword{
 
 // MachineID is the workflow ID of every exclusive job on a machine: Temporal
 // admits one open run per ID, and that is the lock.
-func MachineID(n config.Name) string { return "machine/" + n.String() }
+func MachineID(n config.Name) string { return machinePrefix + n.String() }
+
+const machinePrefix = "machine/"
 
 // BugID is the workflow ID of the run that files a machine's bug.
 func BugID(n config.Name) string { return "bug/" + n.String() }

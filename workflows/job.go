@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 // Reboot climbs the ladder: rung after rung until the machine is back, and a
@@ -63,7 +64,10 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 	}
 	m := r.plan.Machine
 	r.result.WorkerID, r.result.WorkerGroup, r.result.FQDN = m.WorkerID, m.WorkerGroup, r.plan.FQDN
-	if exclusive(r.result.Task) && info.WorkflowExecution.ID != MachineID(m) {
+	if id := info.WorkflowExecution.ID; exclusive(r.result.Task) && id != MachineID(m) {
+		if strings.HasPrefix(id, machinePrefix) && id != MachineID(spelled(in)) {
+			return r.end(ctx, temporal.NewNonRetryableApplicationError(id+" is not "+m.String()+"'s ID", string(activities.BadInput), nil))
+		}
 		return r.asChild(ctx)
 	}
 	if err := r.tell(ctx, AttrWorkerID.ValueSet(m.WorkerID), AttrWorkerGroup.ValueSet(m.WorkerGroup),
@@ -122,6 +126,9 @@ func surface(err error, result Result) error {
 		if c.HasDetails() {
 			_ = c.Details(&result)
 		}
+		if result.Outcome == Running { // before the child had begun
+			result.Outcome = Cancelled
+		}
 		return temporal.NewCanceledError(result)
 	}
 	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok {
@@ -130,7 +137,8 @@ func surface(err error, result Result) error {
 		}
 		return temporal.NewNonRetryableApplicationError(e.Message(), e.Type(), nil, result)
 	}
-	return err
+	result.Outcome, result.Why = Failed, reason(err) // terminated, which says nothing itself
+	return temporal.NewNonRetryableApplicationError(result.Why, string(Failed), nil, result)
 }
 
 // end closes the job's record and decides how the run closes.
@@ -154,10 +162,15 @@ func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 	case r.result.Outcome == Cancelled:
 		return r.result, temporal.NewCanceledError(r.result)
 	}
-	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if e, ok := said(err); ok {
 		return r.result, temporal.NewNonRetryableApplicationError(e.Message(), e.Type(), nil, r.result)
 	}
-	return r.result, err
+	return r.result, temporal.NewNonRetryableApplicationError(reason(err), string(Failed), nil, r.result)
+}
+
+// spelled is the name as an API without an inventory spells it in its jobs' IDs.
+func spelled(in Job) config.Name {
+	return config.Name{WorkerID: strings.ToLower(in.WorkerID), WorkerGroup: strings.ToLower(in.WorkerGroup)}
 }
 
 // read asks a device or a machine something and keeps the answer.
@@ -188,10 +201,16 @@ func cancelled(ctx workflow.Context, err error) bool {
 
 // reason is an error's text without Temporal's wrapping.
 func reason(err error) string {
-	if e, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	t, late := errors.AsType[*temporal.TimeoutError](err)
+	if late && t.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE { // the last try's error says more
+		if e, ok := errors.AsType[*temporal.ApplicationError](t.Unwrap()); ok {
+			return e.Message()
+		}
+	}
+	if e, ok := said(err); ok {
 		return e.Message()
 	}
-	if t, ok := errors.AsType[*temporal.TimeoutError](err); ok {
+	if late {
 		return "the worker was lost or took too long (" + strings.ToLower(t.TimeoutType().String()) + " timeout)"
 	}
 	return err.Error()

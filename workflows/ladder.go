@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"errors"
-	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -17,6 +16,9 @@ func (r *run) climb(ctx workflow.Context, withBug bool) error {
 	for i, rung := range r.plan.Rungs {
 		if rung.Name == "file_bugzilla_bug" {
 			return r.giveUp(ctx, rung)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		r.result.Next = names(r.plan.Rungs[i+1:])
 		err := r.try(ctx, rung)
@@ -69,7 +71,7 @@ func (r *run) command(ctx workflow.Context, s step) error {
 		return err
 	}
 	if err := r.awaitDown(ctx, &out); err != nil {
-		return err
+		return r.unseen(ctx, err)
 	}
 	return r.judge(ctx, out)
 }
@@ -95,13 +97,14 @@ func (r *run) settle(ctx workflow.Context, out *activities.CommandResult, err er
 		r.sent(out.Baseline)
 		return false, nil
 	}
-	if cancelled(ctx, err) {
-		return true, err
-	}
+	// Before the cancel: what was not sent needs no making good.
 	if outcome, ok := nothingSent(err); ok {
 		r.looked = false
 		r.conclude(ctx, outcome, reason(err))
 		return true, nil
+	}
+	if cancelled(ctx, err) {
+		return true, err
 	}
 	at.Why = reason(err) + "; it may have been sent"
 	out.Unknown, out.Baseline = at.Why, lastBaseline(err)
@@ -109,25 +112,48 @@ func (r *run) settle(ctx workflow.Context, out *activities.CommandResult, err er
 	return false, nil
 }
 
-// refusals are the error types of what no second try mends: the device's own
-// refusal, and a machine that has gone from the inventory since the job began.
-var refusals = []string{
-	string(activities.Refused), string(activities.UnknownMachine), string(activities.NoRung), string(activities.BadInput),
-}
-
 // nothingSent reports whether an activity's error says that no command was
 // carried out, and how the attempt then ended.
 func nothingSent(err error) (Outcome, bool) {
-	e, ok := errors.AsType[*temporal.ApplicationError](err)
-	switch {
-	case !ok:
+	e, ok := said(err)
+	if !ok {
 		return "", false
-	case e.Type() == string(activities.NotSent):
-		return NotSent, true
-	case slices.Contains(refusals, e.Type()):
-		return Refused, true
 	}
-	return "", false
+	switch activities.Meaning(e.Type()) {
+	case activities.NotSent:
+		return NotSent, true
+	case activities.Refused:
+		return Refused, true
+	case activities.UnknownMachine, activities.NoRung, activities.BadInput: // the inventory changed under the job
+		return Skipped, true
+	default:
+		return "", false
+	}
+}
+
+// said is what an activity's last attempt said itself. The server hangs the
+// error of the attempt before on a timeout as its cause: that is not what became
+// of the attempt that was lost.
+func said(err error) (*temporal.ApplicationError, bool) {
+	if _, lost := errors.AsType[*temporal.TimeoutError](err); lost {
+		return nil, false
+	}
+	return errors.AsType[*temporal.ApplicationError](err)
+}
+
+// neverSent reports whether a command was cancelled before it was sent: its
+// activity says so, or the server, that no attempt was under way; an attempt
+// follows another one only if that had sent nothing.
+func neverSent(err error, out activities.CommandResult) bool {
+	c, ok := errors.AsType[*temporal.CanceledError](err)
+	if !ok {
+		return false
+	}
+	var server string
+	if !c.HasDetails() || c.Details(&server) == nil {
+		return true
+	}
+	return c.Details(&out) == nil && out.Sent == "" && out.Unknown == ""
 }
 
 // lastBaseline is how a lost worker saw the machine before it sent. Without
@@ -159,12 +185,18 @@ func (r *run) awaitDown(ctx workflow.Context, out *activities.CommandResult) err
 	}
 	r.show(ctx, "watching for the machine to go down")
 	t := r.plan.Timing
-	err := workflow.ExecuteActivity(forWatch(ctx, t, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
+	return workflow.ExecuteActivity(forWatch(ctx, t, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
 		activities.Watch{Machine: r.plan.Machine, Baseline: out.Baseline, Timeout: t.Down}).Get(ctx, &out.Watch)
-	if err != nil && !cancelled(ctx, err) {
-		out.Watch.Evidence, err = "nobody could look: "+reason(err), nil
+}
+
+// unseen ends an attempt after which nobody could look at the machine: no probe
+// could be made. The next rung needs a probe too before it sends anything.
+func (r *run) unseen(ctx workflow.Context, err error) error {
+	if cancelled(ctx, err) {
+		return err
 	}
-	return err
+	r.conclude(ctx, NotBack, join(r.attempt().Why, "the machine could not be looked at: "+reason(err)))
+	return nil
 }
 
 // judge decides what a command did from what was seen after it.
@@ -185,13 +217,8 @@ func (r *run) awaitUp(ctx workflow.Context, b activities.Baseline, down activiti
 	var up activities.Sight
 	err := workflow.ExecuteActivity(forWatch(ctx, r.plan.Timing, limit.D(), r.attempt().Rung+": await up"), a.AwaitUp,
 		activities.Watch{Machine: r.plan.Machine, Baseline: b, Timeout: limit}).Get(ctx, &up)
-	if err != nil && cancelled(ctx, err) {
-		return err
-	}
 	if err != nil {
-		// Nobody could look (no DNS, no socket). The ladder goes on: without a
-		// baseline no rung sends anything, and the bug says why.
-		up.Evidence = "nobody could look: " + reason(err)
+		return r.unseen(ctx, err)
 	}
 	why := r.attempt().Why
 	switch {

@@ -1,6 +1,9 @@
 package workflows
 
 import (
+	"errors"
+	"time"
+
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -24,15 +27,21 @@ func (r *run) offWaitOn(ctx workflow.Context, s step) error {
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 	}).Get(ctx, &off)
 	settled, settleErr := r.settle(ctx, &off, err)
-	if settled && settleErr == nil { // known that nothing was switched off
+	if settled && settleErr == nil || neverSent(err, off) { // known that nothing was switched off
 		r.result.Off = false
-		return r.tell(ctx, AttrOff.ValueUnset())
+		return join2(settleErr, r.tell(ctx, AttrOff.ValueUnset()))
 	}
+	var blind error
 	if settleErr == nil {
-		settleErr = r.awaitDown(ctx, &off)
+		if settleErr = r.awaitDown(ctx, &off); settleErr != nil && !cancelled(ctx, settleErr) {
+			blind, settleErr = settleErr, nil
+		}
 	}
 	if settleErr == nil {
 		settleErr = r.dwell(ctx, rung)
+	}
+	if settleErr != nil && off.Power != string(activities.Off) {
+		r.letItAct(ctx)
 	}
 	if !r.powerOn(ctx, s, rung) {
 		r.result.Outcome = StillOff
@@ -42,7 +51,21 @@ func (r *run) offWaitOn(ctx workflow.Context, s step) error {
 	if settleErr != nil {
 		return settleErr
 	}
+	if blind != nil {
+		return r.unseen(ctx, blind)
+	}
 	return r.judge(ctx, off)
+}
+
+// offActs is how long a device may take to act on an off that it acknowledged.
+const offActs = 15 * time.Second
+
+// letItAct gives an off that was not read back the time to act: a device that
+// reads on a moment after it is no proof that it will stay on.
+func (r *run) letItAct(ctx workflow.Context) {
+	dctx, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	_ = workflow.NewTimerWithOptions(dctx, offActs, workflow.TimerOptions{Summary: "until the off has acted"}).Get(dctx, nil)
 }
 
 // dwell is the wait between off and on.
@@ -72,7 +95,7 @@ func (r *run) powerOn(ctx workflow.Context, s step, rung string) bool {
 			return r.tell(dctx, AttrOff.ValueUnset()) == nil
 		}
 		r.result.Why = "roller powered it off and cannot power it on: " + reason(err)
-		if r.result.Bug == nil {
+		if r.result.Bug == nil || r.result.Bug.RunID == "" { // an earlier job's run does not say that it is off
 			r.fileBug(dctx)
 		}
 		if workflow.Now(dctx).After(deadline) {
@@ -94,6 +117,9 @@ func (r *run) power(ctx workflow.Context, s step) error {
 		Machine: r.plan.Machine, Action: s.action, RungRetry: r.plan.Timing.RungRetry,
 	}).Get(ctx, &out)
 	at := r.attempt()
+	if c, ok := errors.AsType[*temporal.CanceledError](err); ok && c.HasDetails() {
+		_ = c.Details(&out)
+	}
 	at.Sent, at.SentAt = out.Sent, out.SentAt
 	switch outcome, nothing := nothingSent(err); {
 	case err == nil && out.Power == string(s.action):

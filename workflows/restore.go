@@ -15,6 +15,9 @@ const (
 	// restoreEvery is how often a restore looks whether the machine's job has
 	// ended, so that it can have the machine.
 	restoreEvery = time.Minute
+	// lateOff is how long after its run was closed an off may still be sent: the
+	// activity's own limit (DOWN_TIMEOUT and the dialogue), with a margin.
+	lateOff = 10 * time.Minute
 	// restoreLimit is how long one restore tries; the next sweep begins anew.
 	restoreLimit = 24 * time.Hour
 )
@@ -56,8 +59,20 @@ func Restore(ctx workflow.Context, left LeftOff) error {
 	deadline := workflow.Now(ctx).Add(restoreLimit)
 	for {
 		err := workflow.ExecuteChildWorkflow(ctx, PowerOnType, left).Get(ctx, nil)
-		if err == nil || cancelled(ctx, err) {
+		if cancelled(ctx, err) {
 			return err
+		}
+		if err == nil {
+			// The lost run's off may still be under way: read on now, and off
+			// a little later.
+			rest := left.ClosedAt.Add(lateOff).Sub(workflow.Now(ctx))
+			if rest <= 0 {
+				return nil
+			}
+			if err := workflow.NewTimerWithOptions(ctx, rest, workflow.TimerOptions{Summary: "until the lost run's off can no longer be sent"}).Get(ctx, nil); err != nil {
+				return err
+			}
+			continue
 		}
 		workflow.SetCurrentDetails(ctx, left.Machine.String()+" is not on yet: "+reason(err))
 		if workflow.Now(ctx).After(deadline) {
@@ -78,6 +93,9 @@ func PowerOn(ctx workflow.Context, left LeftOff) error {
 	}).Get(ctx, &plan)
 	if err != nil {
 		return err
+	}
+	if workflow.GetInfo(ctx).WorkflowExecution.ID != MachineID(plan.Machine) {
+		return temporal.NewNonRetryableApplicationError("power_on runs under "+MachineID(plan.Machine)+" only", ConflictError, nil)
 	}
 	var out activities.CommandResult
 	err = workflow.ExecuteActivity(forOn(ctx, plan.Timing, plan.Timing.OnAlarm.D(), "power on"), asRung(left.Rung).activity,
