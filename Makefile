@@ -23,6 +23,7 @@ $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(BIN)/workflowcheck: tools/go.mod tools/go.sum
+	@echo "==> building workflowcheck"
 	@mkdir -p $(BIN)
 	cd tools && go build -o $@ go.temporal.io/sdk/contrib/tools/workflowcheck
 

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 // DefaultRebootTemplate is BUGZILLA_REBOOT_TEMPLATE where none is set.
@@ -145,4 +147,21 @@ func walk(value any, change func(string) string) any {
 		return out
 	}
 	return value
+}
+
+// ValidateBugTemplates checks the templates that the environment gives, which
+// otherwise would be found wrong when a bug has to be filed.
+func ValidateBugTemplates(b config.Bugzilla) error {
+	var mistakes []error
+	for name, text := range map[string]string{
+		"BUGZILLA_REBOOT_TEMPLATE": b.RebootTemplate, "BUGZILLA_WORKER_TRACKER_TEMPLATE": b.TrackerTemplate,
+	} {
+		if text == "" {
+			continue
+		}
+		if _, err := ParseBugTemplate(text); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(mistakes...)
 }

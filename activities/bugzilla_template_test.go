@@ -116,3 +116,12 @@ func TestBugzillaProxy(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 }
+
+func TestValidateBugTemplates(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, ValidateBugTemplates(config.Bugzilla{}))
+	require.NoError(t, ValidateBugTemplates(config.Bugzilla{RebootTemplate: DefaultRebootTemplate, TrackerTemplate: DefaultTrackerTemplate}))
+	err := ValidateBugTemplates(config.Bugzilla{RebootTemplate: `{"product":"{nobody}"}`, TrackerTemplate: `{"product":1}`})
+	require.ErrorContains(t, err, "BUGZILLA_REBOOT_TEMPLATE")
+	require.ErrorContains(t, err, "BUGZILLA_WORKER_TRACKER_TEMPLATE")
+}

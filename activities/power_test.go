@@ -72,3 +72,11 @@ func TestPulseRemembersThatItStalled(t *testing.T) {
 	fresh.beat(ctx)
 	require.NoError(t, fresh.ready(ctx))
 }
+
+// Dark before the first command and up now: it has come back, and must not be
+// hit again.
+func TestDarkThenUpIsBack(t *testing.T) {
+	t.Parallel()
+	a := &Activities{}
+	require.NotEmpty(t, a.back(t.Context(), config.Machine{}, &Baseline{}, Baseline{Up: true}))
+}

@@ -94,6 +94,21 @@ func newHostKeys(file string, m config.Machine) (*hostKeys, error) {
 	return h, nil
 }
 
+// UnknownHosts says which machines' ssh rungs will be refused because their host
+// key is not known.
+func UnknownHosts(cfg *config.Config, inventory *config.Inventory) []string {
+	var warnings []string
+	for _, m := range inventory.Machines() {
+		if m.SSH == nil {
+			continue
+		}
+		if h, err := newHostKeys(cfg.Devices.KnownHostsFile, m); err == nil && len(h.known) == 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: no host key of %s in %s: its ssh rungs will be refused", m.Name, h.name, h.file))
+		}
+	}
+	return warnings
+}
+
 // noKey is a key that no host has.
 type noKey struct{}
 

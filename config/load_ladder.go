@@ -9,6 +9,10 @@ import (
 // defaultMethods is the later code's ladder.
 const defaultMethods = "ssh_reboot,ipmi_reset,ipmi_cycle,snmp_reboot,file_bugzilla_bug"
 
+// LongestOff is how long the activity that powers a machine off may live: the
+// restore of a lost run reads the outlet once more after it.
+const LongestOff = Duration(10 * time.Minute)
+
 func (e *environ) ladder() Ladder {
 	l := Ladder{
 		Methods:       e.subset("REBOOT_METHODS", defaultMethods, Rungs()),
@@ -45,6 +49,9 @@ func (e *environ) relations(l Ladder) {
 	}
 	if least := Duration(l.DownProbes) * l.ProbeInterval; l.DownTimeout > 0 && l.DownTimeout <= least {
 		e.wrong("DOWN_TIMEOUT", l.DownTimeout.String(), fmt.Sprintf("must be more than DOWN_PROBES x PROBE_INTERVAL (%s), or no machine is ever seen down", least))
+	}
+	if l.DownTimeout+l.CommandTime > LongestOff {
+		e.wrong("COMMAND_TIMEOUT", l.CommandTime.String(), fmt.Sprintf("must be at most %s together with DOWN_TIMEOUT: by then an off must be known to have been sent or not", LongestOff))
 	}
 	if l.OnAlarm > l.OnLimit {
 		e.wrong("ON_ALARM", l.OnAlarm.String(), fmt.Sprintf("must not be more than ON_LIMIT (%s)", l.OnLimit))

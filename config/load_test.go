@@ -148,6 +148,7 @@ func TestLoadMistakes(t *testing.T) {
 		"one lost packet":        {"DOWN_PROBES=1", `DOWN_PROBES="1": must be a whole number from 2 to 100`},
 		"never seen down":        {"DOWN_TIMEOUT=3s", `DOWN_TIMEOUT="3s": must be more than DOWN_PROBES x PROBE_INTERVAL (3s), or no machine is ever seen down`},
 		"alarm after the end":    {"ON_LIMIT=1m", `ON_ALARM="5m0s": must not be more than ON_LIMIT (1m0s)`},
+		"off that lives long":    {"COMMAND_TIMEOUT=10m", `COMMAND_TIMEOUT="10m0s": must be at most 10m0s together with DOWN_TIMEOUT: by then an off must be known to have been sent or not`},
 		"bug wait":               {"BUG_LIMIT=10s", `BUG_WAIT="20s": must not be more than BUG_LIMIT (10s)`},
 		"privilege":              {"IPMI_PRIVILEGE=root", `IPMI_PRIVILEGE="root": must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},
 		"template":               {"BUGZILLA_REBOOT_TEMPLATE=[1]", `BUGZILLA_REBOOT_TEMPLATE="[1]": must be a JSON object`},

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"golang.org/x/crypto/ssh/knownhosts"
 )
 
 // ValidateAPI checks what only the web server needs, and names every mistake at
@@ -63,6 +65,8 @@ func (c *Config) reach(v *Inventory) error {
 	if slices.ContainsFunc(machines, func(m Machine) bool { return m.SSH != nil }) {
 		if _, err := os.Stat(c.Devices.KnownHostsFile); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %s; it holds the host keys of the machines with an ssh entry (ssh-keyscan writes it)", c.Devices.KnownHostsFile, cause(err)))
+		} else if _, err := knownhosts.New(c.Devices.KnownHostsFile); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %w", c.Devices.KnownHostsFile, err))
 		}
 	}
 	if c.Devices.SNMPCommunity.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {

@@ -125,6 +125,13 @@ func unavailable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	if _, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
+		return fmt.Errorf("%w (TEMPORAL_NAMESPACE; has `roller setup` been run?)", err)
+	}
+	// Nothing is wrong with the request where an attribute of roller's own is not known.
+	if _, ok := errors.AsType[*serviceerror.InvalidArgument](err); ok && strings.Contains(err.Error(), "search attribute") {
+		return fmt.Errorf("%w (has `roller setup` been run?): %w", ErrUnavailable, err)
+	}
 	switch serviceerror.ToStatus(err).Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -33,6 +33,7 @@ type world struct {
 	watches  []activities.Watch
 	bugs     []activities.Bug
 	bugErr   error
+	during   func(activities.Command) // called while a command is under way
 }
 
 type answer struct {
@@ -72,6 +73,9 @@ func (w *world) mock() {
 		func(context.Context, activities.ResolveInput) (activities.Plan, error) { return w.plan, nil }).Maybe()
 	command := func(_ context.Context, in activities.Command) (activities.CommandResult, error) {
 		w.commands = append(w.commands, in)
+		if w.during != nil {
+			w.during(in)
+		}
 		if len(w.answers) == 0 {
 			return activities.CommandResult{}, errors.New("a command that this test did not expect")
 		}

@@ -57,6 +57,9 @@ func (res Result) Markdown() string {
 	}
 	for i, at := range res.Attempts {
 		b.WriteString(fmt.Sprintf("%d. `%s` %s", i+1, at.Rung, at.Outcome))
+		if at.Sent != "" && at.Outcome != Back {
+			b.WriteString(fmt.Sprintf(" (sent `%s` at %s)", at.Sent, at.SentAt.UTC().Format(clock)))
+		}
 		if at.Why != "" {
 			b.WriteString(fmt.Sprintf(": %s", at.Why))
 		}

@@ -9,15 +9,13 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 const (
 	// restoreEvery is how often a restore looks whether the machine's job has
 	// ended, so that it can have the machine.
 	restoreEvery = time.Minute
-	// lateOff is how long after its run was closed an off may still be sent: the
-	// activity's own limit (DOWN_TIMEOUT and the dialogue), with a margin.
-	lateOff = 10 * time.Minute
 	// restoreLimit is how long one restore tries; the next sweep begins anew.
 	restoreLimit = 24 * time.Hour
 )
@@ -65,7 +63,7 @@ func Restore(ctx workflow.Context, left LeftOff) error {
 		if err == nil {
 			// The lost run's off may still be under way: read on now, and off
 			// a little later.
-			rest := left.ClosedAt.Add(lateOff).Sub(workflow.Now(ctx))
+			rest := left.ClosedAt.Add(config.LongestOff.D()).Sub(workflow.Now(ctx))
 			if rest <= 0 {
 				return nil
 			}
@@ -86,7 +84,24 @@ func Restore(ctx workflow.Context, left LeftOff) error {
 
 // PowerOn holds the machine's ID while it powers the machine on. A machine that
 // reads as on is left alone.
-func PowerOn(ctx workflow.Context, left LeftOff) error {
+func PowerOn(ctx workflow.Context, left LeftOff) (Result, error) {
+	r := &run{result: Result{
+		Task: PowerOnType, WorkerID: left.Machine.WorkerID, WorkerGroup: left.Machine.WorkerGroup,
+		Outcome: Running, Off: true, StartedAt: workflow.Now(ctx),
+	}}
+	if err := workflow.SetQueryHandler(ctx, ProgressQuery, func() (Result, error) { return r.result, nil }); err != nil {
+		return r.result, err
+	}
+	if err := r.tell(ctx, AttrWorkerID.ValueSet(left.Machine.WorkerID), AttrWorkerGroup.ValueSet(left.Machine.WorkerGroup),
+		AttrTask.ValueSet(PowerOnType), AttrRung.ValueSet(left.Rung)); err != nil {
+		return r.result, err
+	}
+	return r.end(ctx, r.restore(ctx, left))
+}
+
+// restore powers on what a closed run left off.
+func (r *run) restore(ctx workflow.Context, left LeftOff) error {
+	r.show(ctx, "powering on what run "+left.RunID+" left off")
 	var plan activities.Plan
 	err := workflow.ExecuteActivity(forLookup(ctx, "find the machine"), a.ResolveJob, activities.ResolveInput{
 		Task: left.Rung, WorkerID: left.Machine.WorkerID, WorkerGroup: left.Machine.WorkerGroup,
@@ -101,7 +116,7 @@ func PowerOn(ctx workflow.Context, left LeftOff) error {
 	err = workflow.ExecuteActivity(forOn(ctx, plan.Timing, plan.Timing.OnAlarm.D(), "power on"), asRung(left.Rung).activity,
 		activities.Command{Machine: plan.Machine, Action: activities.On}).Get(ctx, &out)
 	if err == nil {
-		workflow.SetCurrentDetails(ctx, left.Machine.String()+" reads "+out.Power+".")
+		r.result.Outcome, r.result.Off, r.result.Why = Done, false, "power reads "+out.Power+"; run "+left.RunID+" had left it off"
 	}
 	return err
 }

@@ -199,7 +199,14 @@ func printView(out io.Writer, v starter.View) {
 		fmt.Fprintln(out, "being cancelled")
 	}
 	if v.Off != "" {
-		fmt.Fprintf(out, "OFF: %s powered the machine off, and it was not seen on again\n", v.Off)
+		fmt.Fprintf(out, "OFF: %s powered the machine off, and this run has not seen it on again\n", v.Off)
+		if v.Status != "Running" {
+			fmt.Fprintf(out, "the schedule power_on_left powers it on; whether it has: roller list --machine %s\n", v.Machine)
+		}
+	}
+	if v.Result == nil && v.Status != "Running" {
+		fmt.Fprintf(out, "it ended without a record; last known rung: %s\n", v.Rung)
+		return
 	}
 	if v.Result == nil {
 		fmt.Fprintf(out, "no worker answers (live: false); last known rung: %s\n", v.Rung)

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,13 +51,13 @@ func checkCommand() *cobra.Command {
 				return err
 			}
 			printLadders(cmd.OutOrStdout(), cfg, inventory)
-			return nil
+			return errors.Join(cfg.ValidateWorker(), activities.ValidateBugTemplates(cfg.Bugzilla))
 		},
 	}
 }
 
 func printLadders(out io.Writer, cfg *config.Config, inventory *config.Inventory) {
-	for _, warning := range inventory.Warnings {
+	for _, warning := range slices.Concat(inventory.Warnings, activities.UnknownHosts(cfg, inventory)) {
 		fmt.Fprintln(out, "warning:", warning)
 	}
 	machines := inventory.Machines()
@@ -68,6 +70,9 @@ func printLadders(out io.Writer, cfg *config.Config, inventory *config.Inventory
 		fmt.Fprintf(out, "%s  (%s): %s\n", m.Name, m.Probe, rungs(plan))
 	}
 	fmt.Fprintf(out, "%d machines\n", len(machines))
+	if len(machines) == 0 {
+		fmt.Fprintln(out, "warning:", emptyInventory)
+	}
 }
 
 // rungs prints a ladder on one line; what would be skipped stands in brackets.

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -85,27 +88,58 @@ func names(cfg *config.Config) (func() *config.Inventory, error) {
 	return live.Inventory, nil
 }
 
+// emptyInventory is said of a worker that would fail every job: most often it
+// was started in another directory than its files'.
+const emptyInventory = "no machines: FQDN_TO_..._FILE are not set and this directory has none of the default files; every job ends as unknown_machine"
+
+// awaitTemporal returns when Temporal answers: a worker that starts before it,
+// or while it is down, serves when it is back, as one that was there before does.
+func awaitTemporal(ctx context.Context, logger *slog.Logger, door *starter.Starter) error {
+	const every = 2 * time.Second
+	for said := ""; ; {
+		err := door.Health(ctx)
+		if err == nil {
+			return nil
+		}
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			logger.Warn("waiting for temporal", "err", text)
+			said = text
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(every):
+		}
+	}
+}
+
 // serveWorker serves until ctx ends, then lets its activities end.
 func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	cfg, err := config.Load(os.Environ())
 	if err != nil {
 		return err
 	}
-	if err := cfg.ValidateWorker(); err != nil {
+	if err := errors.Join(cfg.ValidateWorker(), activities.ValidateBugTemplates(cfg.Bugzilla)); err != nil {
 		return err
 	}
 	live, err := config.NewLive(cfg.Files)
 	if err != nil {
 		return err
 	}
-	for _, warning := range live.Inventory().Warnings {
+	if len(live.Inventory().Machines()) == 0 {
+		logger.Warn("inventory", "warning", emptyInventory)
+	}
+	for _, warning := range slices.Concat(live.Inventory().Warnings, activities.UnknownHosts(cfg, live.Inventory())) {
 		logger.Warn("inventory", "warning", warning)
 	}
-	c, _, err := starter.Dial(logger)
+	c, namespace, err := starter.Dial(logger)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if err := awaitTemporal(ctx, logger, starter.New(c, namespace, nil, cfg.API.StartTimeout.D())); err != nil {
+		return nil //nolint:nilerr // it was told to stop before Temporal came
+	}
 	acts := activities.New(cfg, live.Inventory)
 	acts.Visibility = c
 	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))

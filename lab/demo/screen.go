@@ -110,7 +110,7 @@ Try next, from another terminal in this directory:
   .bin/roller check
   .bin/roller start reboot ms1-02 mdc1 --follow
   curl -X POST -H "Authorization: $(.bin/demo sign POST '%[5]s')" '%[5]s'
-  .bin/temporal workflow start --address %[3]s --task-queue roller --type reboot --input '{"worker_id":"ms1-01","worker_group":"mdc1"}'
+  .bin/temporal workflow start --address %[3]s --task-queue roller --type reboot --input '{"worker_id":"mini-03","worker_group":"mdc1"}'
   .bin/temporal workflow list --address %[3]s --query 'RollerOutcome = "back"'
   make tools   # builds tctl, pinned in tools/tctl/go.mod
   .bin/tctl --address %[3]s workflow start --taskqueue roller --workflow_type reboot --input '{"worker_id":"ms1-01","worker_group":"mdc1"}'

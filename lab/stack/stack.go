@@ -79,11 +79,21 @@ func (s *Stack) StartServer(ctx context.Context) error {
 		args = append(args, "--db-filename", filepath.Join(s.Dir, "temporal.db"))
 	}
 	var err error
-	if s.Server, err = s.start("temporal", []string{"HOME=" + s.Dir}, s.Temporal, args...); err != nil {
-		return err
+	for range startTries {
+		if s.Server, err = s.start("temporal", []string{"HOME=" + s.Dir}, s.Temporal, args...); err != nil {
+			return err
+		}
+		if err = s.Server.Ready(ctx, s.temporalAnswers); err == nil || ctx.Err() != nil {
+			return err
+		}
+		s.Server.Stop()
 	}
-	return s.Server.Ready(ctx, s.temporalAnswers)
+	return err
 }
+
+// startTries: the dev server finds its inner ports by binding and closing them,
+// so that another process can take one before the server does. It then ends.
+const startTries = 5
 
 func (s *Stack) temporalAnswers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -1,0 +1,207 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// The server hangs the error of the attempt before on a timeout as its cause
+// (server 1.29.1, mutable_state_impl.go:3786). A worker lost in its second
+// attempt is "may have been sent", whatever the first one said.
+func lostAfterNotSent() error {
+	return temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT,
+		temporal.NewApplicationError("no route", string(activities.NotSent)),
+		activities.Progress{Phase: activities.Sending, Baseline: activities.Baseline{Up: true}})
+}
+
+func TestTimeoutAfterNotSentIsUnknown(t *testing.T) {
+	t.Parallel()
+	_, nothing := nothingSent(lostAfterNotSent())
+	require.False(t, nothing)
+	require.Contains(t, reason(lostAfterNotSent()), "lost")
+}
+
+// A machine that was dark before the first command and answers before the
+// next one has come back: the workflow's last look must be had too.
+func TestDarkMachineIsLookedForBeforeTheBug(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ipmi_reset", "snmp_reboot", "file_bugzilla_bug")
+	w.answers, w.ups = []answer{wasDark, notSent}, []activities.Sight{stayed, up}
+	r, err := w.run(t, "reboot")
+	require.NoError(t, err)
+	require.Equal(t, Back, r.Outcome)
+	require.Empty(t, w.bugs)
+}
+
+// A cancel while the off is known not to have been sent: no on, no bug that
+// says OFF, and no job that lives for ON_LIMIT more.
+func TestCancelOfAnOffThatWasNotSent(t *testing.T) {
+	t.Parallel()
+	for name, off := range map[string]error{
+		"before it was sent":   temporal.NewCanceledError(activities.CommandResult{}),
+		"between two attempts": temporal.NewCanceledError("ACTIVITY_ID_NOT_STARTED"),
+		"not sent":             temporal.NewNonRetryableApplicationError("unreachable", string(activities.NotSent), nil),
+		"refused":              temporal.NewNonRetryableApplicationError("wrong community", string(activities.Refused), nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "reboot", "snmp_rebootdelay", "file_bugzilla_bug")
+			dead := answer{err: temporal.NewNonRetryableApplicationError("dead pdu", string(activities.NotSent), nil)}
+			w.answers = []answer{{err: off}}
+			for range 400 {
+				w.answers = append(w.answers, dead)
+			}
+			w.during = func(in activities.Command) {
+				if in.Action == activities.Off {
+					w.env.CancelWorkflow()
+				}
+			}
+			r, err := w.run(t, "reboot")
+			require.True(t, temporal.IsCanceledError(err), "%v", err)
+			require.Equal(t, []activities.Action{activities.Off}, actions(w.commands))
+			require.False(t, r.Off)
+			require.Empty(t, w.bugs)
+			require.Less(t, r.EndedAt.Sub(r.StartedAt), time.Minute)
+		})
+	}
+}
+
+// ipmi_off cancelled after it was sent: the record says so.
+func TestCancelledPowerStepSaysWhatWasSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "ipmi_off")
+	w.answers = []answer{{err: temporal.NewCanceledError(activities.CommandResult{Sent: "chassis power off", Power: "off"})}}
+	r, err := w.run(t, "ipmi_off")
+	require.True(t, temporal.IsCanceledError(err))
+	require.Equal(t, "chassis power off", r.Attempts[0].Sent)
+}
+
+// power_on and restore started by hand, or for another spelling, hold the
+// machine's own ID or do nothing.
+func TestPowerOnUnderAForeignIDTouchesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, PowerOnType, "snmp_rebootdelay")
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "random", TaskQueue: TaskQueue})
+	w.answers = []answer{isOn}
+	w.env.ExecuteWorkflow(PowerOnType, LeftOff{Machine: config.Name{WorkerID: "MS1-10", WorkerGroup: "none"}, Rung: "snmp_rebootdelay"})
+	require.True(t, w.env.IsWorkflowCompleted())
+	require.Empty(t, w.commands)
+	require.Error(t, w.env.GetWorkflowError())
+}
+
+// A job under a foreign ID that is cancelled before its child has started,
+// and one whose child was terminated, do not end with a record that says running.
+func TestForeignIDNeverEndsRunning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ssh_reboot")
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "random", TaskQueue: TaskQueue})
+	w.env.SetOnActivityStartedListener(func(*activity.Info, context.Context, converter.EncodedValues) { w.env.CancelWorkflow() })
+	r, err := w.run(t, "reboot")
+	require.True(t, temporal.IsCanceledError(err), "%v", err)
+	require.Equal(t, Cancelled, r.Outcome)
+	require.Empty(t, w.commands)
+
+	err = surface(errors.New("child workflow execution error: terminated"), Result{Outcome: Running})
+	e, ok := errors.AsType[*temporal.ApplicationError](err)
+	require.True(t, ok, "its record travels as details")
+	require.NoError(t, e.Details(&r))
+	require.Equal(t, Failed, r.Outcome)
+}
+
+// A run started by hand under another machine's ID must not hold that machine.
+func TestAnotherMachinesIDIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ssh_reboot")
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "machine/mdc1/ms1-11", TaskQueue: TaskQueue})
+	w.answers, w.ups = []answer{wentDown}, []activities.Sight{up}
+	_, err := w.run(t, "reboot")
+	require.Error(t, err, "its own job would be joined to a reboot of another machine")
+	require.Empty(t, w.commands)
+}
+
+// A job terminated while its off is under way: the activity may send it a
+// little later, so a machine that reads on at once is looked at again.
+func TestRestoreOutlivesTheLostOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, RestoreType, "snmp_rebootdelay")
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: RestoreID("x"), TaskQueue: TaskQueue})
+	begun := w.env.Now()
+	var last time.Time
+	w.answers = []answer{isOn, isOn, isOn}
+	w.during = func(activities.Command) { last = w.env.Now() }
+	w.env.ExecuteWorkflow(RestoreType, LeftOff{Machine: ms1, Rung: "snmp_rebootdelay", WorkflowID: MachineID(ms1), RunID: "x", ClosedAt: begun})
+	require.NoError(t, w.env.GetWorkflowError())
+	require.GreaterOrEqual(t, last.Sub(begun), 4*time.Minute, "the off's activity can live that long")
+}
+
+// A job whose worker was lost still ends with a record.
+func TestLostPowerStepHasARecord(t *testing.T) {
+	t.Parallel()
+	r := &run{result: Result{Outcome: Failed}}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		_, err := r.end(ctx, lostAfterNotSent())
+		return err
+	})
+	e, ok := errors.AsType[*temporal.ApplicationError](env.GetWorkflowError())
+	require.True(t, ok)
+	require.True(t, e.HasDetails())
+	require.NotEqual(t, string(activities.NotSent), e.Type())
+}
+
+// The bug's ID is taken by an earlier job's run that Bugzilla holds up. It
+// does not say that the machine is off; the next try to file it must.
+func TestOffIsReportedAfterAnEarlierBugRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "snmp_rebootdelay")
+	w.answers = []answer{isOff, refusedIt, refusedIt, isOn}
+	w.ups = []activities.Sight{up}
+	w.env.OnWorkflow(BugType, mock.Anything, mock.Anything).Return(activities.BugResult{}, testsuite.ErrMockStartChildWorkflowFailed).Once()
+	var off []bool
+	w.env.OnWorkflow(BugType, mock.Anything, mock.Anything).Return(func(_ workflow.Context, in BugInput) (activities.BugResult, error) {
+		off = append(off, in.Bug.Off)
+		return activities.BugResult{ID: 7, URL: "u"}, nil
+	}).Maybe()
+	r, err := w.run(t, "reboot")
+	require.NoError(t, err)
+	require.Equal(t, Back, r.Outcome)
+	require.Equal(t, []bool{true}, off)
+}
+
+// Without the suite (which cuts a cancelled activity off without waiting for
+// its answer): what a cancelled command's end says.
+func TestNeverSent(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err   error
+		never bool
+	}{
+		"the activity had not sent it": {temporal.NewCanceledError(activities.CommandResult{}), true},
+		"no attempt was under way":     {temporal.NewCanceledError("ACTIVITY_ID_NOT_STARTED"), true},
+		"it was never scheduled":       {temporal.NewCanceledError(), true},
+		"sent":                         {temporal.NewCanceledError(activities.CommandResult{Sent: "off"}), false},
+		"unknown":                      {temporal.NewCanceledError(activities.CommandResult{Unknown: "lost"}), false},
+		"its worker was lost":          {lostAfterNotSent(), false},
+		"not understood":               {temporal.NewCanceledError(7), false},
+	} {
+		wire := temporal.GetDefaultFailureConverter()
+		err := wire.FailureToError(wire.ErrorToFailure(test.err)) // as it arrives
+		require.Equal(t, test.never, neverSent(err, activities.CommandResult{}), name)
+	}
+}
