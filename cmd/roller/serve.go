@@ -138,7 +138,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	}
 	defer c.Close()
 	if err := awaitTemporal(ctx, logger, starter.New(c, namespace, nil, cfg.API.StartTimeout.D())); err != nil {
-		return nil //nolint:nilerr // it was told to stop before Temporal came
+		return nil // it was told to stop before Temporal came
 	}
 	acts := activities.New(cfg, live.Inventory)
 	acts.Visibility = c
