@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,12 +46,7 @@ func (o *options) named(cmd *cobra.Command, args []string) bool {
 	if cmd.Name() == "ping" {
 		return false
 	}
-	for _, name := range o.explicit {
-		if cmd.Flags().Changed(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.explicit, cmd.Flags().Changed)
 }
 
 // seconds is a time as the old service took it, a number of seconds, or 1m30s.
@@ -159,7 +155,7 @@ func wrap(text string) string {
 	var out []string
 	for line := range strings.SplitSeq(text, "\n") {
 		var current string
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if current != "" && len(current)+1+len(word) > width {
 				out = append(out, current)
 				current = ""

@@ -17,7 +17,6 @@ type statistics struct {
 	least, most         float64 // ms
 	sum, sumSquares     float64
 	from                string
-	bytes               int
 	began, lastProbeEnd time.Time
 }
 
