@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/lab"
 )
 
@@ -226,4 +227,51 @@ func TestFileBug(t *testing.T) {
 	r = carry(t, nil, "", "file_bugzilla_bug", "--direct", "ms1-10")
 	require.Equal(t, 1, r.status)
 	require.Contains(t, r.err, "BUGZILLA_URL")
+}
+
+// A machine that cannot be powered on again is never reported as anything else.
+func TestStaysOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, lab.Spec{})
+	env := append(s.env, "ON_ALARM=4s", "SNMP_VERIFY_TIMEOUT=1s")
+	dies := make(chan error, 1)
+	go func() {
+		dies <- s.lab.Wait(t.Context(), func() bool { return len(s.controls()) == 1 })
+		s.machine.SetFaults(lab.Faults{PDUDead: true})
+	}()
+	r := carry(t, env, "", args("snmp_rebootdelay", "--direct", "--delay", "2", s.pdu())...)
+	require.NoError(t, <-dies)
+	require.Equal(t, 1, r.status, "%+v", r)
+	require.Contains(t, r.err, "roller: ms1-10.example.com IS OFF: it could not be powered on within 4s")
+	require.Contains(t, r.err, "not on yet, trying again")
+}
+
+// Without an inventory a machine is called as it is spelled, and the worker,
+// which has one, finds out who that is.
+func TestNameWithoutInventory(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load(nil)
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		args []string
+		want config.Name
+		says string
+	}{
+		"id and group": {args: args("ms1-10", "mdc1"), want: config.Name{WorkerID: "ms1-10", WorkerGroup: "mdc1"}},
+		"full name":    {args: args("ms1-10.wintest.releng.mdc1.mozilla.com"), want: config.Name{WorkerID: "ms1-10", WorkerGroup: "mdc1"}},
+		"id alone":     {args: args("ms1-10"), want: config.Name{WorkerID: "ms1-10", WorkerGroup: "none"}},
+		"another name": {args: args("ms1-10.example.com"), says: "FQDN_TEMPLATES"},
+		"nobody":       {says: "which machine?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := nameOf(cfg, c.args)
+			require.Equal(t, c.want, got)
+			if c.says == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.says)
+			}
+		})
+	}
 }
