@@ -72,6 +72,10 @@ func icmpInNamespace(t *testing.T) {
 	requireYes(raw, "127.0.0.1")
 	require.True(t, raw.isDecided() && raw.isPrivileged(), "ping_group_range of a new namespace lets nobody open a socket")
 	requireYes(raw, "localhost")
+	e, err := raw.Echo(t.Context(), icmp("127.0.0.1"))
+	require.NoError(t, err)
+	require.Equal(t, Echo{Answered: true, From: "127.0.0.1", Bytes: 64, TTL: 64, RTT: e.RTT}, e, "as ping(8) has it")
+	require.Positive(t, e.RTT)
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
 		requireYes(raw, "::1")
 	} else {
@@ -83,7 +87,7 @@ func icmpInNamespace(t *testing.T) {
 	requireNo(raw, "127.0.0.1")
 	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
 
-	_, err := probe(raw, "machine.invalid")
+	_, err = probe(raw, "machine.invalid")
 	require.ErrorContains(t, err, "look up machine.invalid in DNS")
 
 	// Neither kind of socket: an error, and not "down".

@@ -2,16 +2,8 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"os"
-	"strconv"
-	"sync"
-	"syscall"
 	"time"
-
-	probing "github.com/prometheus-community/pro-bing"
 
 	"github.com/mozilla-platform-ops/roller/config"
 )
@@ -51,14 +43,39 @@ func (a *Activities) Ping(ctx context.Context, in PingInput) (PingResult, error)
 	if in.Deadline <= 0 {
 		in.Deadline = config.Duration(pingDeadline)
 	}
-	res, err := a.ping(ctx, m, in.Count, in.Deadline.D())
+	res, err := a.PingEach(ctx, m, in.Count, in.Deadline.D(), func(Echo) {})
 	if err != nil && ctx.Err() != nil {
 		err = ended(ctx)
 	}
 	return res, fail(err)
 }
 
-func (a *Activities) ping(ctx context.Context, m config.Machine, count int, deadline time.Duration) (PingResult, error) {
+// Echo is one probe and what became of it.
+type Echo struct {
+	Seq      int           // from 1
+	Answered bool          // in time
+	From     string        // the address that was asked; "" where it is not known
+	Bytes    int           // of the ICMP message that came back; 0 for a TCP probe
+	TTL      int           // of the packet that came back; 0 for a TCP probe
+	RTT      time.Duration // round trip
+}
+
+// Echoer is a Prober that also tells what came back.
+type Echoer interface {
+	Echo(ctx context.Context, m config.Machine) (Echo, error)
+}
+
+// Unanswered is the error of a ping that was sent and not answered as asked.
+type Unanswered struct{ text string }
+
+// Error implements error.
+func (u *Unanswered) Error() string { return u.text }
+
+// PingEach sends one probe a second until count are sent or the deadline is
+// over, and tells each as it ends. It is the Ping activity's code, and the
+// command line's. Errors: *Unanswered with meaning NoAnswer when fewer than
+// count were answered, and whatever kept a probe from being made.
+func (a *Activities) PingEach(ctx context.Context, m config.Machine, count int, deadline time.Duration, each func(Echo)) (PingResult, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
@@ -66,15 +83,16 @@ func (a *Activities) ping(ctx context.Context, m config.Machine, count int, dead
 	var total time.Duration
 	for res.Sent < count && ctx.Err() == nil {
 		sent := time.Now()
-		answered, err := a.Prober.Probe(ctx, m)
+		e, err := a.echo(ctx, m)
 		if err != nil {
 			return res, meaning(NoAnswer, "ping %s: %w", m.FQDN, err)
 		}
 		res.Sent++
-		if answered {
+		if e.Seq = res.Sent; e.Answered {
 			res.Received++
-			total += time.Since(sent)
+			total += e.RTT
 		}
+		each(e)
 		if res.Sent < count {
 			pause(ctx, pingInterval-time.Since(sent))
 		}
@@ -84,143 +102,18 @@ func (a *Activities) ping(ctx context.Context, m config.Machine, count int, dead
 	}
 	res.Text = fmt.Sprintf("%d of %d probes answered (%s), mean round trip %s", res.Received, res.Sent, res.Probe, res.RTT)
 	if res.Received < count {
-		return res, meaning(NoAnswer, "ping %s (%s): %d of %d probes answered within %s",
-			m.FQDN, res.Probe, res.Received, count, time.Since(start).Round(100*time.Millisecond))
+		return res, &Error{NoAnswer, &Unanswered{fmt.Sprintf("ping %s (%s): %d of %d probes answered within %s",
+			m.FQDN, res.Probe, res.Received, count, time.Since(start).Round(100*time.Millisecond))}}
 	}
 	return res, nil
 }
 
-// prober probes from this machine's own network.
-type prober struct {
-	timeout time.Duration
-
-	mu         sync.Mutex
-	decided    bool
-	privileged bool
-}
-
-// NewProber returns the prober of this machine's own network. A probe that is
-// not answered within timeout is not answered.
-func NewProber(timeout time.Duration) Prober { return &prober{timeout: timeout} }
-
-// Probe implements Prober.
-func (p *prober) Probe(ctx context.Context, m config.Machine) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	if m.Probe.Network == "tcp" {
-		return probeTCP(ctx, m.Addr, m.Probe.Port)
+// echo sends one probe, and takes the time itself where the prober does not.
+func (a *Activities) echo(ctx context.Context, m config.Machine) (Echo, error) {
+	if e, ok := a.Prober.(Echoer); ok {
+		return e.Echo(ctx, m)
 	}
-	return p.probeICMP(ctx, m.Addr)
-}
-
-// probeTCP takes an accepted connection for an answer. A refusal is none: the
-// kernel answers before the service that the inventory names is there.
-func probeTCP(ctx context.Context, host string, port int) (bool, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return false, notDown(host, err)
-	}
-	return true, conn.Close()
-}
-
-// notDown returns nil for an error that says "no answer", and the error for one
-// that says the probe could not be made.
-func notDown(host string, err error) error {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Errorf("look up %s in DNS: %w", host, dns)
-	}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return nil
-	}
-	for _, no := range noAnswers {
-		if errors.Is(err, no) {
-			return nil
-		}
-	}
-	return fmt.Errorf("probe %s: %w", host, err)
-}
-
-// noAnswers are the ways in which the kernel says that nobody is there. What is
-// wrong on this side of the network (no route at all) is told from a machine
-// that is down by the canary hosts, not here.
-var noAnswers = []error{
-	context.DeadlineExceeded, os.ErrDeadlineExceeded,
-	syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.EHOSTDOWN,
-	syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,
-}
-
-func (p *prober) probeICMP(ctx context.Context, host string) (bool, error) {
-	ip, err := route(ctx, host)
-	if err != nil {
-		return false, notDown(host, err)
-	}
-	answered, opened, err := echo(ctx, ip, p.isPrivileged())
-	if opened || err == nil {
-		p.decide(p.isPrivileged())
-		return answered, err
-	}
-	if p.isDecided() || !errors.Is(err, os.ErrPermission) {
-		return false, fmt.Errorf("probe %s: %w", host, err)
-	}
-	answered, opened, rawErr := echo(ctx, ip, true)
-	if !opened && rawErr != nil {
-		return false, fmt.Errorf("probe %s: this process may open no ICMP socket: put its group into net.ipv4.ping_group_range (%w) or give it CAP_NET_RAW (%w)", host, err, rawErr)
-	}
-	p.decide(true)
-	return answered, rawErr
-}
-
-func (p *prober) isPrivileged() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.privileged
-}
-
-func (p *prober) isDecided() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.decided
-}
-
-func (p *prober) decide(privileged bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.decided, p.privileged = true, privileged
-}
-
-// route asks DNS for the host and the kernel for a route to it. Connecting a
-// UDP socket sends nothing; port 9 is "discard" (RFC 863). It also keeps
-// pro-bing from sending where the kernel forbids it, which it repeats for ever.
-func route(ctx context.Context, host string) (*net.IPAddr, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(host, "9"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	addr, ok := conn.RemoteAddr().(*net.UDPAddr)
-	if !ok {
-		return nil, fmt.Errorf("unexpected address %s", conn.RemoteAddr())
-	}
-	return &net.IPAddr{IP: addr.IP, Zone: addr.Zone}, nil
-}
-
-// echo sends one ICMP echo request and reports whether it was answered before
-// ctx ended, and whether a socket could be opened at all.
-func echo(ctx context.Context, ip *net.IPAddr, privileged bool) (answered, opened bool, err error) {
-	p := probing.New("")
-	p.SetIPAddr(ip)
-	p.SetPrivileged(privileged)
-	p.SetLogger(probing.NoopLogger{})
-	p.Count = 1
-	p.RecordRtts, p.RecordTTLs = false, false
-	p.OnSetup = func() { opened = true }
-	err = p.RunWithContext(ctx)
-	// Judge by what was received: with nothing sent, pro-bing reports no loss.
-	if p.Statistics().PacketsRecv > 0 {
-		return true, opened, nil
-	}
-	if opened && err != nil {
-		err = notDown(ip.String(), err)
-	}
-	return false, opened, err
+	sent := time.Now()
+	answered, err := a.Prober.Probe(ctx, m)
+	return Echo{Answered: answered, RTT: time.Since(sent)}, err
 }

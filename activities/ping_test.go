@@ -106,11 +106,25 @@ func TestPing(t *testing.T) {
 	t.Run("a name that DNS does not know", func(t *testing.T) {
 		t.Parallel()
 		r := bench(t, "")
-		_, err := r.ping(t.Context(), config.Machine{FQDN: "no..name", Addr: "no..name", Probe: config.Probe{Network: "icmp"}}, 1, time.Minute)
+		_, err := r.PingEach(t.Context(), config.Machine{FQDN: "no..name", Addr: "no..name", Probe: config.Probe{Network: "icmp"}}, 1, time.Minute, func(Echo) {})
 		require.Equal(t, NoAnswer, MeaningOf(err))
 		require.ErrorContains(t, err, "look up no..name in DNS")
 		_, isDNS := errors.AsType[*net.DNSError](err)
 		require.True(t, isDNS)
+		_, lost := errors.AsType[*Unanswered](err)
+		require.False(t, lost, "a probe that could not be made is not one that was lost")
+	})
+	t.Run("each is told", func(t *testing.T) {
+		t.Parallel()
+		r := bench(t, "x.")
+		var told []bool
+		_, err := r.PingEach(t.Context(), r.entry(t), 2, time.Minute, func(e Echo) {
+			require.Equal(t, len(told)+1, e.Seq)
+			told = append(told, e.Answered)
+		})
+		require.Equal(t, []bool{false, true}, told)
+		_, lost := errors.AsType[*Unanswered](err)
+		require.True(t, lost, "%v", err)
 	})
 	t.Run("unknown machine", func(t *testing.T) {
 		t.Parallel()

@@ -95,3 +95,14 @@ func (v *Inventory) known() string {
 	}
 	return "it has " + strings.Join(groups, ", ")
 }
+
+// NewInventory returns an inventory of just these machines, for a caller that
+// was told of them in another way than by files. A later one of the same name
+// replaces an earlier one.
+func NewInventory(machines ...Machine) *Inventory {
+	v := &Inventory{machines: map[Name]*Machine{}}
+	for _, m := range machines {
+		v.machines[m.Name] = &m
+	}
+	return v
+}

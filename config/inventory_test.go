@@ -80,3 +80,29 @@ func TestMachinesAreSorted(t *testing.T) {
 	}
 	require.Equal(t, []string{"mdc1/ms1-10", "mdc1/ms1-11", "mdc2/ms1-11"}, names)
 }
+
+func TestNewInventory(t *testing.T) {
+	t.Parallel()
+	m := Machine{Name: Name{WorkerID: "a", WorkerGroup: "g"}, FQDN: "a.example"}
+	other := Machine{Name: Name{WorkerID: "b", WorkerGroup: "g"}, FQDN: "b.example"}
+	v := NewInventory(m, other)
+	require.Equal(t, []Machine{m, other}, v.Machines())
+	found, err := v.Lookup(m.Name)
+	require.NoError(t, err)
+	require.Equal(t, m, found)
+}
+
+func TestSplitFQDN(t *testing.T) {
+	t.Parallel()
+	templates := []string{"broken", "{worker_id}.test.releng.{worker_group}.mozilla.com", "{worker_id}.wintest.releng.{worker_group}.mozilla.com"}
+	for fqdn, want := range map[string]Name{
+		"T-W1064-MS-010.wintest.releng.mdc1.mozilla.com": {WorkerID: "t-w1064-ms-010", WorkerGroup: "mdc1"},
+		"ms1-10.test.releng.MDC2.mozilla.com":            {WorkerID: "ms1-10", WorkerGroup: "mdc2"},
+		"ms1-10":                                         {},
+		"ms1-10.example.com":                             {},
+	} {
+		n, ok := SplitFQDN(templates, fqdn)
+		require.Equal(t, want != Name{}, ok, fqdn)
+		require.Equal(t, want, n, fqdn)
+	}
+}

@@ -74,3 +74,18 @@ var defaultTemplates = []string{
 	idHole + ".test.releng." + groupHole + ".mozilla.com",
 	idHole + ".wintest.releng." + groupHole + ".mozilla.com",
 }
+
+// SplitFQDN takes a full host name apart by the first template that fits; ok is
+// false where none does. A template that is none fits nothing.
+func SplitFQDN(templates []string, fqdn string) (n Name, ok bool) {
+	for _, template := range templates {
+		form, err := parseTemplate(template)
+		if err != nil {
+			continue
+		}
+		if n, ok = form.name(fqdn); ok {
+			return n, true
+		}
+	}
+	return Name{}, false
+}

@@ -66,28 +66,33 @@ func startCommand(logger *slog.Logger) *cobra.Command {
 			if err := checkStart(args); err != nil {
 				return err
 			}
-			return withNames(logger, func(s *starter.Starter) error {
-				job, err := s.Start(cmd.Context(), starter.Request{
-					Task: args[0], WorkerID: args[1], WorkerGroup: args[2], ClientID: localUser(),
-				})
-				if err != nil {
-					return err
-				}
-				if job.Joined {
-					fmt.Fprintln(cmd.OutOrStdout(), "joined the job that was running:", job.TaskID)
-				} else {
-					fmt.Fprintln(cmd.OutOrStdout(), "started:", job.TaskID)
-				}
-				if !follow {
-					fmt.Fprintf(cmd.OutOrStdout(), "see it with: roller show %s\n", job.WorkflowID)
-					return nil
-				}
-				return followJob(cmd.Context(), s, job, cmd.OutOrStdout())
-			})
+			return startJob(cmd, logger, args, follow)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print the ladder as it is climbed; exit 0 only if the job succeeds")
 	return cmd
+}
+
+// startJob starts or joins the job of a task, a worker ID and a group.
+func startJob(cmd *cobra.Command, logger *slog.Logger, args []string, follow bool) error {
+	return withNames(logger, func(s *starter.Starter) error {
+		job, err := s.Start(cmd.Context(), starter.Request{
+			Task: args[0], WorkerID: args[1], WorkerGroup: args[2], ClientID: localUser(),
+		})
+		if err != nil {
+			return err
+		}
+		if job.Joined {
+			fmt.Fprintln(cmd.OutOrStdout(), "joined the job that was running:", job.TaskID)
+		} else {
+			fmt.Fprintln(cmd.OutOrStdout(), "started:", job.TaskID)
+		}
+		if !follow {
+			fmt.Fprintf(cmd.OutOrStdout(), "see it with: roller show %s\n", job.WorkflowID)
+			return nil
+		}
+		return followJob(cmd.Context(), s, job, cmd.OutOrStdout())
+	})
 }
 
 func checkStart(args []string) error {

@@ -3,7 +3,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -22,11 +24,23 @@ func run() int {
 	defer stop()
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	slog.SetDefault(logger)
-	if err := root(logger).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "roller:", err)
-		return 1
+	return status(root(logger).ExecuteContext(ctx), os.Stderr)
+}
+
+// status says what went wrong, unless that has been said, and returns the exit
+// status.
+func status(err error, out io.Writer) int {
+	if err == nil {
+		return 0
 	}
-	return 0
+	e, ok := errors.AsType[*exit](err)
+	if !ok || e.err != nil {
+		fmt.Fprintln(out, "roller:", err)
+	}
+	if ok {
+		return e.status
+	}
+	return 1
 }
 
 func root(logger *slog.Logger) *cobra.Command {
@@ -45,6 +59,7 @@ Every variable of the environment stands in .env-dist; Temporal's own
 	}
 	cmd.AddGroup(
 		&cobra.Group{ID: "serve", Title: "Serving:"},
+		&cobra.Group{ID: "actions", Title: "Actions:"},
 		&cobra.Group{ID: "jobs", Title: "Jobs:"},
 		&cobra.Group{ID: "operate", Title: "Setting up:"},
 	)
@@ -53,5 +68,6 @@ Every variable of the environment stands in .env-dist; Temporal's own
 		startCommand(logger), showCommand(logger), listCommand(logger), cancelCommand(logger),
 		setupCommand(logger), checkCommand(),
 	)
+	cmd.AddCommand(actionCommands(logger, os.Environ())...)
 	return cmd
 }

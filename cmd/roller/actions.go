@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// action is one action by its old name. A new one is an entry of actions; where
+// its protocol is a new one, too, that needs a dialect.
+type action struct {
+	name    string
+	short   string // also what Taskcluster's dashboard shows as its description
+	long    string
+	example string
+	// by is how the action is told of a machine that is in no inventory; nil
+	// where it can only be a job.
+	by *dialect
+	// act carries the action out on the one machine of an inventory, in this
+	// terminal, and returns what there is to say.
+	act func(ctx context.Context, d *direct) (string, error)
+}
+
+// dialect is how the old service's command line named a kind of device.
+type dialect struct {
+	args  string // placeholders of its arguments
+	least int    // how many of them there must be
+	most  int
+	flags func(f *pflag.FlagSet, o *options)
+	// machine reads the arguments and options into an inventory's entry and the
+	// settings that hold for it.
+	machine func(o *options, args []string, cfg *config.Config) (config.Machine, error)
+}
+
+// direct is one action carried out in this terminal.
+type direct struct {
+	*activities.Activities
+	*options
+	machine config.Machine
+	out     io.Writer // results
+	errOut  io.Writer // warnings, and what goes on
+}
+
+// actions is every action that acts on a machine.
+var actions = []action{
+	{
+		name:    "reboot",
+		short:   "Reboot a machine by every way that is configured, and file a bug if none helps",
+		long:    `Climb the ladder of REBOOT_METHODS on a machine of the inventory: try each rung, look whether the machine went down and came back, and go on to the next if it did not.`,
+		example: "roller reboot ms1-10 mdc1",
+	},
+	{
+		name:  "ping",
+		short: "See whether a machine answers",
+		long: `Send echo requests (or open TCP connections, where the machine's inventory entry says so) and print each reply.
+The exit status is ping's: 0 if all were answered, 1 if not, 2 on any other error.`,
+		example: "roller ping -c 4 -w 5 localhost",
+		by:      &pinged,
+		act:     ping,
+	},
+	{
+		name:    "ssh_reboot",
+		short:   "Reboot through the machine's own operating system, over SSH",
+		long:    `Run "reboot", or where that is refused "shutdown -f -t 3 -r", through an account that may do nothing else. The host key must be in SSH_KNOWN_HOSTS_FILE.`,
+		example: "roller ssh_reboot ms1-10 mdc1\nroller ssh_reboot --direct -l roller -i ssh.key -p 22 --timeout 5 ms1-10.example.com",
+		by:      &overSSH,
+		act:     send((*activities.Activities).SSHReboot, activities.Reboot),
+	},
+	ipmiPower("ipmi_reset", activities.Reset, "Reset a machine by its BMC; power stays on"),
+	ipmiPower("ipmi_cycle", activities.Cycle, "Power-cycle a machine by its BMC"),
+	ipmiPower("ipmi_on", activities.On, "Power a machine on by its BMC"),
+	ipmiPower("ipmi_off", activities.Off, "Power a machine off by its BMC, at once and without its operating system"),
+	ipmiRead("ipmi_status", (*activities.Activities).IPMIStatus, "Read a machine's power state from its BMC"),
+	ipmiRead("ipmi_list", (*activities.Activities).IPMIList, "Read the last 15 entries of the BMC's event log"),
+	{
+		name:    "snmp_reboot",
+		short:   "Switch the PDU outlet that feeds a machine off and on",
+		long:    `Tell the PDU to reboot the outlet: with --delay, off, so many seconds, on. PORT is the tower's letter, the infeed's letter and the outlet's number: AB12. SNMP_COMMUNITY is the community.`,
+		example: "roller snmp_reboot ms1-10 mdc1\nroller snmp_reboot --direct ms1-10.example.com pdu1.example.com AB12",
+		by:      outlet(0),
+		act:     rebootOutlet,
+	},
+	{
+		name:    "snmp_rebootdelay",
+		short:   "Switch the PDU outlet that feeds a machine off, wait, and switch it on",
+		long:    `Switch the outlets that feed the machine off, wait for SNMP_REBOOT_DELAY (with --direct: --delay seconds), and switch them on. PORT is the tower's letter, the infeed's letter and the outlet's number: AB12. SNMP_COMMUNITY is the community.`,
+		example: "roller snmp_rebootdelay ms1-10 mdc1\nroller snmp_rebootdelay --direct --delay 60 ms1-10.example.com pdu1.example.com AB12",
+		by:      outlet(60),
+		act:     rebootOutlet,
+	},
+	{
+		name:    "file_bugzilla_bug",
+		short:   "Report a machine that cannot be reached",
+		long:    `File a bug that the machine is unreachable, or comment on the open one, and link it to the machine's tracker bug. BUGZILLA_URL and BUGZILLA_API_KEY say where and as whom.`,
+		example: "roller file_bugzilla_bug ms1-10 mdc1\nroller file_bugzilla_bug --direct ms1-10.test.releng.mdc1.mozilla.com",
+		by:      &byName,
+		act:     fileBug,
+	},
+}
+
+// actionCommands makes a command of each action.
+func actionCommands(logger *slog.Logger, environ []string) []*cobra.Command {
+	commands := []*cobra.Command{registerCommand(environ)}
+	for _, a := range actions {
+		commands = append(commands, a.command(logger, environ))
+	}
+	return commands
+}
+
+func (a action) command(logger *slog.Logger, environ []string) *cobra.Command {
+	o := &options{environ: environ}
+	cmd := &cobra.Command{
+		Use:     a.use(),
+		Short:   a.short,
+		Long:    a.short + ".\n\n" + wrap(a.long+"\n\n"+a.where()),
+		Example: "  " + strings.ReplaceAll(a.example, "\n", "\n  "),
+		GroupID: "actions",
+		Args:    cobra.ArbitraryArgs, // run says what is wrong in the action's own words
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.run(cmd, logger, o, args)
+		},
+	}
+	if a.by != nil {
+		a.by.flags(cmd.Flags(), o)
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { o.explicit = append(o.explicit, f.Name) })
+		if !config.IsRead(a.name) {
+			cmd.Flags().BoolVar(&o.direct, "direct", false, "act from this terminal, past Temporal: no lock, no look whether it helped, no next rung")
+		}
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	return cmd
+}
+
+func (a action) use() string {
+	forms := a.name + " {WORKER_ID GROUP | FQDN}"
+	switch {
+	case a.by == nil:
+		return forms
+	case config.IsRead(a.name):
+		return strings.TrimSuffix(forms, "}") + " | " + a.by.args + "}"
+	}
+	return strings.TrimSuffix(forms, "}") + " | --direct " + a.by.args + "}"
+}
+
+// where says where the action runs.
+func (a action) where() string {
+	if config.IsRead(a.name) {
+		return "It changes nothing, and runs in this terminal, without Temporal."
+	}
+	job := "Given a machine of the inventory it starts the job (or joins it), and follows it to its end."
+	if a.by == nil {
+		return job
+	}
+	return job + " The options name a machine that is in no inventory: they need --direct, which acts from this terminal."
+}
+
+// run finds out which machine is meant, and where the action has to run.
+func (a action) run(cmd *cobra.Command, logger *slog.Logger, o *options, args []string) error {
+	cfg, err := config.Load(o.environ)
+	if err != nil {
+		return err
+	}
+	o.in, o.errOut = cmd.InOrStdin(), cmd.ErrOrStderr()
+	read := config.IsRead(a.name)
+	named := o.named(cmd, args)
+	switch {
+	case read && named, o.direct:
+		return a.here(cmd, cfg, o, args)
+	case read:
+		return a.readHere(cmd, cfg, o, args)
+	case named:
+		return usage("%s with an address of its own acts from this terminal, past Temporal and the lock on the machine: say --direct if that is meant", a.name)
+	}
+	return a.job(cmd, cfg, logger, args)
+}

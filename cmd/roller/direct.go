@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/mozilla-platform-ops/roller/activities"
+)
+
+type sending = func(*activities.Activities, context.Context, activities.Command) (activities.CommandResult, error)
+
+// send sends one command, once, by the activity's own code.
+func send(do sending, what activities.Action) func(context.Context, *direct) (string, error) {
+	return func(ctx context.Context, d *direct) (string, error) {
+		return told(do(d.Activities, ctx, activities.Command{Machine: d.machine.Name, Action: what}))
+	}
+}
+
+// told says what a command did. What may have been carried out is an error,
+// because it must be looked at.
+func told(res activities.CommandResult, err error) (string, error) {
+	switch {
+	case err != nil && res.Sent == "":
+		return "", err
+	case res.Skipped != "":
+		return "", fmt.Errorf("nothing was sent: %s", res.Skipped)
+	case res.Unknown != "":
+		return "", fmt.Errorf("%s: look before you act again, it may have been carried out: %s", res.Sent, res.Unknown)
+	case res.Sent == "":
+		return "nothing to do: power is " + res.Power, nil
+	case res.Power != "":
+		return fmt.Sprintf("sent: %s; power is %s", res.Sent, res.Power), nil
+	}
+	return "sent: " + res.Sent, nil
+}
+
+// rebootOutlet switches an outlet off and on: by the PDU itself, or with a wait.
+func rebootOutlet(ctx context.Context, d *direct) (string, error) {
+	if d.delay == 0 {
+		return send((*activities.Activities).SNMPOutlet, activities.Reboot)(ctx, d)
+	}
+	return d.offOn(ctx, (*activities.Activities).SNMPOutlet)
+}
+
+// offOn powers the machine off and, whatever happens then, on. Ctrl-C shortens
+// the wait between the two, and does not cut off the look whether it is off: an
+// outlet that is told to be on before it has gone off would stay off.
+func (d *direct) offOn(ctx context.Context, do sending) (string, error) {
+	if ctx.Err() != nil {
+		return "", temporal.NewCanceledError()
+	}
+	through := context.WithoutCancel(ctx)
+	off, err := do(d.Activities, through, activities.Command{Machine: d.machine.Name, Action: activities.Off})
+	text, offErr := told(off, err)
+	if off.Sent == "" && offErr != nil {
+		return "", offErr
+	}
+	fmt.Fprintln(d.errOut, firstOf(offErr, text))
+	waiting := ctx
+	if off.Unknown != "" {
+		waiting = through // it may go off yet
+	}
+	if !wait(waiting, time.Duration(d.delay)) {
+		fmt.Fprintln(d.errOut, "interrupted: powering on first")
+	}
+	text, err = d.on(through, do)
+	if err == nil && ctx.Err() != nil {
+		return text, errors.New("interrupted: the wait was cut short, the machine was powered on again")
+	}
+	return text, err
+}
+
+func firstOf(err error, text string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+// onEvery is the pause between two tries to power on. Some BMCs crash when
+// spoken to more often than every 5 s (ironic's experience).
+const onEvery = 5 * time.Second
+
+// on powers the machine on, again and again for ON_ALARM: to do it twice does no
+// harm, to leave a machine dark does.
+func (d *direct) on(ctx context.Context, do sending) (string, error) {
+	end := time.Now().Add(d.Config.Ladder.OnAlarm.D())
+	for {
+		text, err := told(do(d.Activities, ctx, activities.Command{Machine: d.machine.Name, Action: activities.On}))
+		if err == nil {
+			return text, nil
+		}
+		pause := min(onEvery, time.Until(end))
+		if pause <= 0 {
+			return "", fmt.Errorf("%s IS OFF: it could not be powered on within %s: %w", d.machine.FQDN, d.Config.Ladder.OnAlarm, plain(err))
+		}
+		fmt.Fprintf(d.errOut, "not on yet, trying again: %v\n", plain(err))
+		wait(ctx, pause)
+	}
+}
+
+// wait reports whether the time went by before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// plain takes Temporal's wrapping off an activity's error, and says what its
+// meaning is for a person.
+func plain(err error) error {
+	if temporal.IsCanceledError(err) {
+		return errors.New("interrupted: nothing was sent")
+	}
+	app, ok := errors.AsType[*temporal.ApplicationError](err)
+	if !ok {
+		return err
+	}
+	switch activities.Meaning(app.Type()) { //nolint:exhaustive // the others speak for themselves
+	case activities.NotSent:
+		return fmt.Errorf("nothing was sent: %s", app.Message())
+	case activities.Refused:
+		return fmt.Errorf("refused: %s", app.Message())
+	case activities.Unknown:
+		return fmt.Errorf("look before you act again, it may have been carried out: %s", app.Message())
+	}
+	return errors.New(app.Message())
+}
+
+// fileBug reports the machine from this terminal.
+func fileBug(ctx context.Context, d *direct) (string, error) {
+	bug, err := d.BugzillaFile(ctx, activities.Bug{
+		Machine: d.machine.Name, FQDN: d.machine.FQDN, RequestedBy: localUser(), Task: "file_bugzilla_bug",
+	})
+	if err != nil {
+		return "", err
+	}
+	if bug.Problem != "" {
+		fmt.Fprintln(d.errOut, "warning:", bug.Problem)
+	}
+	return bug.URL, nil
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mozilla-platform-ops/roller/config"
+	"github.com/mozilla-platform-ops/roller/lab"
+)
+
+// TestDirect carries each action out on a machine that is in no inventory.
+func TestDirect(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spec     lab.Spec
+		args     func(s *site) []string
+		env      string
+		stdin    string
+		status   int
+		out, err string
+		controls []string
+	}{
+		"ssh_reboot": {
+			args: func(s *site) []string { return args("ssh_reboot", "--direct", s.ssh(lab.SSHUser)) },
+			out:  "sent: reboot", err: "warning: --direct", controls: []string{"ssh reboot"},
+		},
+		"ssh_reboot with a key that is not accepted": {
+			args:   func(s *site) []string { return args("ssh_reboot", "--direct", s.ssh("root")) },
+			status: 1, err: "roller: refused: ssh:",
+		},
+		"ssh_reboot without a listener": {
+			args: func(s *site) []string {
+				return args("ssh_reboot", "--direct", "-l", lab.SSHUser, "-i", s.key, "-p", "1", s.machine.Addr())
+			},
+			status: 1, err: "roller: nothing was sent: ssh: dial tcp",
+		},
+		"ssh_reboot of a stranger": {
+			spec:   lab.Spec{Faults: lab.Faults{WrongHostKey: true}},
+			args:   func(s *site) []string { return args("ssh_reboot", "--direct", s.ssh(lab.SSHUser)) },
+			status: 1, err: "roller: refused: ssh:",
+		},
+		"ipmi_off": {
+			args: func(s *site) []string { return args("ipmi_off", "--direct", s.bmc()) },
+			env:  "IPMI_PASSWORD=" + lab.BMCPassword,
+			out:  "sent: chassis power off; power is off", controls: []string{"bmc chassis power off"},
+		},
+		"ipmi_on of a machine that is on": {
+			args: func(s *site) []string { return args("ipmi_on", "--direct", s.bmc()) },
+			env:  "IPMI_PASSWORD=" + lab.BMCPassword, out: "nothing to do: power is on",
+		},
+		"ipmi_reset, password by stdin": {
+			args:  func(s *site) []string { return args("ipmi_reset", "--direct", s.bmc(), "-P", "-") },
+			stdin: lab.BMCPassword + "\n", out: "sent: chassis power reset", controls: []string{"bmc chassis power reset"},
+		},
+		"ipmi_cycle, password by option": {
+			args: func(s *site) []string { return args("ipmi_cycle", "--direct", s.bmc(), "-P", lab.BMCPassword) },
+			out:  "sent: chassis power cycle", err: "can read a password", controls: []string{"bmc chassis power cycle"},
+		},
+		"ipmi_cycle, reply lost": {
+			spec: lab.Spec{Faults: lab.Faults{LoseCommandReply: true}},
+			args: func(s *site) []string { return args("ipmi_cycle", "--direct", s.bmc()) },
+			env:  "IPMI_PASSWORD=" + lab.BMCPassword, status: 1, err: "look before you act again",
+			controls: []string{"bmc chassis power cycle"},
+		},
+		"ipmi_reset, wrong password": {
+			args: func(s *site) []string { return args("ipmi_reset", "--direct", s.bmc()) },
+			env:  "IPMI_PASSWORD=wrong", status: 1, err: "roller: refused: ipmi",
+		},
+		"ipmi_reset, no password": {
+			args:   func(s *site) []string { return args("ipmi_reset", "--direct", s.bmc()) },
+			status: 2, err: "set IPMI_PASSWORD",
+		},
+		"ipmi_reset, nothing on stdin": {
+			args:   func(s *site) []string { return args("ipmi_reset", "--direct", s.bmc(), "-P", "-") },
+			status: 2, err: "no password on the standard input",
+		},
+		"ipmi_status": {
+			args: func(s *site) []string { return args("ipmi_status", s.bmc()) },
+			env:  "IPMI_PASSWORD=" + lab.BMCPassword, out: "Chassis Power is on",
+		},
+		"ipmi_status of the inventory": {
+			args: func(*site) []string { return args("ipmi_status", "MS1-10", "mdc1") }, out: "Chassis Power is on",
+		},
+		"ipmi_list of the inventory, by full name": {
+			args: func(s *site) []string { return args("ipmi_list", s.machine.FQDN()) }, out: "|",
+		},
+		"ipmi_status of an unknown machine": {
+			args:   func(*site) []string { return args("ipmi_status", "ms1-11", "mdc1") },
+			status: 1, err: "not in worker group",
+		},
+		"snmp_reboot": {
+			args: func(s *site) []string { return args("snmp_reboot", "--direct", s.pdu()) },
+			out:  "reboot", controls: []string{"pdu set AA1 reboot"},
+		},
+		"snmp_reboot with a delay": {
+			args: func(s *site) []string { return args("snmp_reboot", "--direct", "--delay", "0.1", s.pdu()) },
+			out:  "power is on", err: "power is off", controls: []string{"pdu set AA1 off", "pdu set AA1 on"},
+		},
+		"snmp_rebootdelay, outlet stuck": {
+			spec: lab.Spec{Faults: lab.Faults{OutletStuck: true}},
+			args: func(s *site) []string { return args("snmp_rebootdelay", "--direct", "--delay", "0.1", s.pdu()) },
+			out:  "power is on", err: "look before you act again",
+		},
+		"snmp_rebootdelay, PDU silent": {
+			spec:   lab.Spec{Faults: lab.Faults{PDUDead: true}},
+			args:   func(s *site) []string { return args("snmp_rebootdelay", "--direct", "--delay", "0.1", s.pdu()) },
+			status: 1, err: "roller: nothing was sent: snmp",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, c.spec)
+			r := carry(t, append(s.env, c.env), c.stdin, c.args(s)...)
+			require.Equal(t, c.status, r.status, "%+v", r)
+			require.Contains(t, r.out, c.out, "%+v", r)
+			require.Contains(t, r.err, c.err, "%+v", r)
+			require.Equal(t, c.controls, s.controls())
+		})
+	}
+}
+
+// Whatever would act past the machine's lock must be asked for by its name.
+func TestNothingActsByMistake(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, lab.Spec{})
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"ssh_reboot":        {args("ssh_reboot", s.ssh(lab.SSHUser)), "say --direct"},
+		"ipmi_reset":        {args("ipmi_reset", s.bmc()), "say --direct"},
+		"snmp_reboot":       {args("snmp_reboot", s.pdu()), "say --direct"},
+		"delay alone":       {args("snmp_reboot", "--delay", "3", "ms1-10", "mdc1"), "say --direct"},
+		"no machine":        {args("reboot"), "which machine?"},
+		"three names":       {args("reboot", "a", "b", "c"), "say --direct"},
+		"no direct reboot":  {args("reboot", "--direct", "a"), "unknown flag: --direct"},
+		"a wrong letter":    {args("ssh_reboot", "-z", "a"), "unknown shorthand flag"},
+		"an option as host": {args("ssh_reboot", "--direct", "--", "-oProxyCommand=x"), "is not a host name"},
+		"no host":           {args("ipmi_on", "--direct", "-U", "x"), "-H"},
+		"an old interface":  {args("ipmi_on", "--direct", "-H", "x", "-I", "lan"), "only lanplus"},
+		"no such privilege": {args("ipmi_on", "--direct", "-H", "x", "-L", "ROOT"), "must be one of"},
+		"no such outlet":    {args("snmp_reboot", "--direct", "a", "pdu", "A1"), "is not an outlet"},
+		"no such port":      {args("snmp_reboot", "--direct", "a", "pdu:0", "AA1"), "is not a port"},
+		"too few arguments": {args("snmp_reboot", "--direct", "a"), "takes FQDN PDU PORT"},
+		"a wrong time":      {args("ssh_reboot", "--timeout", "soon", "a"), "must be a number of seconds"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := carry(t, s.env, "", c.args...)
+			require.Equal(t, 2, r.status, "%+v", r)
+			require.Contains(t, r.err, c.says)
+		})
+	}
+	require.Empty(t, s.controls())
+}
+
+// With the machine's name alone the job is Temporal's, and without Temporal
+// nothing is done.
+func TestJobsNeedTemporal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, lab.Spec{})
+	for _, line := range []string{"ssh_reboot ms1-10 mdc1", "reboot " + s.machine.FQDN(), "ipmi_off ms1-10"} {
+		cmd := exec.CommandContext(t.Context(), rollerBinary, strings.Fields(line)...)
+		cmd.Env = append(s.env, "START_TIMEOUT=1s", "HOME="+t.TempDir())
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err, "%s", out)
+		require.Equal(t, 1, cmd.ProcessState.ExitCode(), "%s", out)
+		require.Contains(t, string(out), "unavailable")
+	}
+	require.Empty(t, s.controls())
+	r := carry(t, s.env, "", "reboot", "ms1-11", "mdc1")
+	require.Equal(t, 1, r.status)
+	require.Contains(t, r.err, "not in worker group")
+}
+
+// TestInterrupted presses Ctrl-C while the machine is off.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, lab.Spec{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, rollerBinary, args("snmp_rebootdelay", "--direct", "--delay", "10m", s.pdu())...)
+	cmd.Env = s.env
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	require.NoError(t, s.lab.Wait(ctx, func() bool { return len(s.controls()) == 1 }), "the outlet was never told to go off")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.NoError(t, ctx.Err(), "it did not end: %s", out.String())
+	require.Equal(t, 1, cmd.ProcessState.ExitCode(), out.String())
+	require.Equal(t, []string{"pdu set AA1 off", "pdu set AA1 on"}, s.controls(), out.String())
+	require.Contains(t, out.String(), "interrupted: powering on first")
+	require.Contains(t, out.String(), "powered on again")
+	require.NoError(t, s.lab.Wait(ctx, func() bool { return s.machine.State().Up }), "the machine is dark")
+}
+
+// TestFileBug reports a machine from the terminal, once.
+func TestFileBug(t *testing.T) {
+	t.Parallel()
+	const key = "key-of-the-bugzilla"
+	bugs := lab.NewBugzilla(key)
+	url, err := bugs.Start(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = bugs.Close() })
+	env := []string{"BUGZILLA_URL=" + url, "BUGZILLA_API_KEY=" + key}
+	for range 2 { // the second is a comment on the first
+		r := carry(t, env, "", "file_bugzilla_bug", "--direct", "ms1-10.test.releng.mdc1.mozilla.com")
+		require.Equal(t, 0, r.status, "%+v", r)
+		require.Equal(t, url+"/show_bug.cgi?id=2\n", r.out)
+		require.NotContains(t, r.out+r.err, key)
+	}
+	all := bugs.Bugs()
+	require.Len(t, all, 2)
+	require.Equal(t, "ms1-10", all[0].Alias, "the tracker bug, by the short name")
+	require.Contains(t, all[1].Summary, "ms1-10.test.releng.mdc1.mozilla.com is unreachable")
+	require.Equal(t, []int{1}, all[1].Blocks)
+
+	r := carry(t, append(env, "BUGZILLA_API_KEY=wrong"), "", "file_bugzilla_bug", "--direct", "ms1-10.test.releng.mdc1.mozilla.com")
+	require.Equal(t, 1, r.status)
+	require.Contains(t, r.err, "refused:")
+	r = carry(t, nil, "", "file_bugzilla_bug", "--direct", "ms1-10")
+	require.Equal(t, 1, r.status)
+	require.Contains(t, r.err, "BUGZILLA_URL")
+}
+
+// A machine that cannot be powered on again is never reported as anything else.
+func TestStaysOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, lab.Spec{})
+	env := append(s.env, "ON_ALARM=4s", "SNMP_VERIFY_TIMEOUT=1s")
+	dies := make(chan error, 1)
+	go func() {
+		dies <- s.lab.Wait(t.Context(), func() bool { return len(s.controls()) == 1 })
+		s.machine.SetFaults(lab.Faults{PDUDead: true})
+	}()
+	r := carry(t, env, "", args("snmp_rebootdelay", "--direct", "--delay", "2", s.pdu())...)
+	require.NoError(t, <-dies)
+	require.Equal(t, 1, r.status, "%+v", r)
+	require.Contains(t, r.err, "roller: ms1-10.example.com IS OFF: it could not be powered on within 4s")
+	require.Contains(t, r.err, "not on yet, trying again")
+}
+
+// Without an inventory a machine is called as it is spelled, and the worker,
+// which has one, finds out who that is.
+func TestNameWithoutInventory(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load(nil)
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		args []string
+		want config.Name
+		says string
+	}{
+		"id and group": {args: args("ms1-10", "mdc1"), want: config.Name{WorkerID: "ms1-10", WorkerGroup: "mdc1"}},
+		"full name":    {args: args("ms1-10.wintest.releng.mdc1.mozilla.com"), want: config.Name{WorkerID: "ms1-10", WorkerGroup: "mdc1"}},
+		"id alone":     {args: args("ms1-10"), want: config.Name{WorkerID: "ms1-10", WorkerGroup: "none"}},
+		"another name": {args: args("ms1-10.example.com"), says: "FQDN_TEMPLATES"},
+		"nobody":       {says: "which machine?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := nameOf(cfg, c.args)
+			require.Equal(t, c.want, got)
+			if c.says == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.says)
+			}
+		})
+	}
+}
