@@ -57,6 +57,8 @@ type Ladder struct {
 type Devices struct {
 	SSHTimeout     Duration // SSH_TIMEOUT: dial and handshake, 5s
 	KnownHostsFile string   // SSH_KNOWN_HOSTS_FILE, known_hosts
+	HostKeys       string   // SSH_HOST_KEYS: HostKeysStrict or HostKeysAcceptNew
+	SSHAgent       string   // SSH_AUTH_SOCK: the agent's socket; "" is none
 	IPMITimeout    Duration // IPMI_TIMEOUT: one control command, sent once, 20s
 	IPMIPrivilege  string   // IPMI_PRIVILEGE: CALLBACK, USER, OPERATOR, ADMINISTRATOR
 	SNMPTimeout    Duration // SNMP_TIMEOUT: one control command, sent once, 10s
@@ -68,6 +70,12 @@ type Devices struct {
 	ILOUsername    string   // ILO_USERNAME
 	ILOPassword    Secret   // ILO_PASSWORD
 }
+
+// The values of SSH_HOST_KEYS.
+const (
+	HostKeysStrict    = "strict"     // only keys of SSH_KNOWN_HOSTS_FILE
+	HostKeysAcceptNew = "accept-new" // the first key of a host that the file does not know is added to it
+)
 
 // Bugzilla is where machines that do not come back are reported.
 type Bugzilla struct {
@@ -86,6 +94,7 @@ type Files struct {
 	IPMI          string   // FQDN_TO_IPMI_FILE; "" is ipmi.json
 	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json
 	Xen           string   // FQDN_TO_XEN_FILE; "" is xen.json
+	SSHAgent      bool     // SSH_AUTH_SOCK is set: a key may be with the agent
 	NamesOnly     bool     // no variable: for a process that needs no credentials, so that key files are not looked at
 	FQDNTemplates []string // FQDN_TEMPLATES, each with {worker_id} and {worker_group}
 }

@@ -184,6 +184,7 @@ func (e *environ) files() Files {
 		IPMI:          e.text("FQDN_TO_IPMI_FILE", ""),
 		PDU:           e.text("FQDN_TO_PDU_FILE", ""),
 		Xen:           e.text("FQDN_TO_XEN_FILE", ""),
+		SSHAgent:      e.text("SSH_AUTH_SOCK", "") != "",
 		FQDNTemplates: e.list("FQDN_TEMPLATES", strings.Join(defaultTemplates, ",")),
 	}
 	for _, template := range f.FQDNTemplates {

@@ -67,7 +67,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		ProbeInterval: Duration(time.Second), ProbeTimeout: Duration(2 * time.Second), DownProbes: 3, Heartbeat: Duration(time.Minute),
 	}, c.Ladder)
 	require.Equal(t, Devices{
-		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", IPMITimeout: Duration(20 * time.Second),
+		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second),
 		IPMIPrivilege: "OPERATOR", SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
