@@ -61,15 +61,23 @@ func TestSSHKnownHostsLines(t *testing.T) {
 		"authority revoked":               {host: certified, lines: []string{"@cert-authority %[1]s " + text(ca), "@revoked * " + text(ca)}, says: "revoked"},
 		"certified key revoked":           {host: certified, lines: []string{"@cert-authority %[1]s " + text(ca), "@revoked * " + text(key)}, says: "revoked"},
 		"no certificate for an authority": {host: key, lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "no host key of the kind"},
-		"an authority is no host": {host: ca, lines: []string{"@cert-authority %[1]s " + text(ca), "%[1]s " + text(key)},
-			says: "is not the one"},
+		"an authority is no host": {
+			host: ca, lines: []string{"@cert-authority %[1]s " + text(ca), "%[1]s " + text(key)},
+			says: "is not the one",
+		},
 		"known key beside an authority": {host: key, lines: []string{"@cert-authority %[1]s " + text(ca), "%[1]s " + text(key)}},
-		"certificate over": {host: certifiedHost(t, ca, key, func(c *ssh.Certificate) { c.ValidBefore = 1000 }),
-			lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "expired"},
-		"certificate of another host": {host: certifiedHost(t, ca, key, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"else"} }),
-			lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "principal"},
-		"certificate of a user": {host: certifiedHost(t, ca, key, func(c *ssh.Certificate) { c.CertType = ssh.UserCert }),
-			lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "type 1"},
+		"certificate over": {
+			host:  certifiedHost(t, ca, key, func(c *ssh.Certificate) { c.ValidBefore = 1000 }),
+			lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "expired",
+		},
+		"certificate of another host": {
+			host:  certifiedHost(t, ca, key, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"else"} }),
+			lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "principal",
+		},
+		"certificate of a user": {
+			host:  certifiedHost(t, ca, key, func(c *ssh.Certificate) { c.CertType = ssh.UserCert }),
+			lines: []string{"@cert-authority %[1]s " + text(ca)}, says: "type 1",
+		},
 	} {
 		for _, policy := range []string{config.HostKeysStrict, config.HostKeysAcceptNew} {
 			t.Run(name+" "+policy, func(t *testing.T) {
@@ -144,7 +152,7 @@ func TestSSHAcceptNew(t *testing.T) {
 			require.NoError(t, err)
 			r.Config.Devices.HostKeys = config.HostKeysAcceptNew
 			q := newSSHPeer(t, r, shape{})
-			q.Machine.Addr, q.FQDN = q.Addr, p.FQDN
+			require.Equal(t, p.FQDN, q.FQDN)
 			require.NoError(t, os.WriteFile(file, []byte(knownLine(q.Machine, p.host.PublicKey())+"\n"), 0o600))
 			_, err = r.sshReboot(t.Context(), q.Machine, Reboot, always)
 			require.Equal(t, Refused, MeaningOf(err), "%v", err)

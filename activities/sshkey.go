@@ -75,7 +75,7 @@ func readKey(file string) (ssh.Signer, ssh.PublicKey, error) {
 		return nil, locked.PublicKey, nil
 	}
 	// PEM, unlike OpenSSH's form, encrypts the public half too.
-	if data, err = os.ReadFile(file + ".pub"); err == nil {
+	if data, err = os.ReadFile(file + ".pub"); err == nil { //nolint:gosec // beside the file that the inventory names
 		if public, _, _, _, err := ssh.ParseAuthorizedKey(data); err == nil {
 			return nil, public, nil
 		}
@@ -165,7 +165,7 @@ func readCertificate(file string) (*ssh.Certificate, error) {
 // validity says why a server will not take a certificate now; "" if its time is
 // right. The server decides, by its own clock.
 func validity(cert *ssh.Certificate, path string, now time.Time) string {
-	unix := uint64(max(now.Unix(), 0)) //nolint:gosec // not negative
+	unix := uint64(max(now.Unix(), 0))
 	switch {
 	case cert.ValidBefore != ssh.CertTimeInfinity && unix >= cert.ValidBefore:
 		return "; the certificate " + path + " has expired"

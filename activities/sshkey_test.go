@@ -298,7 +298,7 @@ func serveAgent(t *testing.T, r *rig, a agent.Agent) {
 
 func listenAgent(t *testing.T, r *rig, serve func(net.Conn)) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "agent") // a socket's path may have 107 bytes (unix(7))
+	dir, err := os.MkdirTemp("", "agent") //nolint:usetesting // a socket's path may have 107 bytes (unix(7))
 	require.NoError(t, err)
 	socket := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", socket)

@@ -85,7 +85,11 @@ type Bugzilla struct {
 	ReopenState     string   // BUGZILLA_REOPEN_STATE, REOPENED
 	RebootTemplate  string   // BUGZILLA_REBOOT_TEMPLATE: JSON object
 	TrackerTemplate string   // BUGZILLA_WORKER_TRACKER_TEMPLATE: JSON object
+	PublicDetails   []string // BUGZILLA_PUBLIC_DETAILS: what a bug, which everybody may read, tells besides; known is DetailOutlets
 }
+
+// DetailOutlets lets bugs name the PDU outlets that feed the machine.
+const DetailOutlets = "outlets"
 
 // Files are the paths of the inventory. A file that is named must exist; one that
 // is not named has a default path and may be missing.

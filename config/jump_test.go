@@ -104,8 +104,10 @@ func TestKeyFilesWithAnAgent(t *testing.T) {
 		agent bool
 		want  string // the mistake, or the warning where there is an agent
 	}{
-		"passphrase": {agent: true, make: func(t *testing.T, key, _ string) { writeKey(t, key, hush) },
-			want: "KEY: this private key has a passphrase: it is of use only while the agent (SSH_AUTH_SOCK) holds it"},
+		"passphrase": {
+			agent: true, make: func(t *testing.T, key, _ string) { writeKey(t, key, hush) },
+			want: "KEY: this private key has a passphrase: it is of use only while the agent (SSH_AUTH_SOCK) holds it",
+		},
 		"public key": {agent: true, make: func(t *testing.T, key, plain string) {
 			require.NoError(t, os.WriteFile(key, ssh.MarshalAuthorizedKey(signer(t, plain).PublicKey()), 0o644))
 		}},

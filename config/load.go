@@ -46,6 +46,7 @@ func (e *environ) config() *Config {
 		ReopenState:     e.text("BUGZILLA_REOPEN_STATE", "REOPENED"),
 		RebootTemplate:  e.object("BUGZILLA_REBOOT_TEMPLATE"),
 		TrackerTemplate: e.object("BUGZILLA_WORKER_TRACKER_TEMPLATE"),
+		PublicDetails:   e.subset("BUGZILLA_PUBLIC_DETAILS", "", []string{DetailOutlets}),
 	}
 	c.Files = e.files()
 	return c
