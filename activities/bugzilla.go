@@ -59,7 +59,7 @@ type filing struct {
 // try, Refused and BadInput, which are not. It sends at most nine requests, each
 // limited by BUGZILLA_TIMEOUT.
 func (a *Activities) BugzillaFile(ctx context.Context, in Bug) (BugResult, error) {
-	f, err := newFiling(a.Config.Bugzilla, in)
+	f, err := newFiling(a.Config.Bugzilla, in, a.publicOutlets(in.Machine))
 	if err != nil {
 		return BugResult{}, fail(err)
 	}
@@ -68,7 +68,7 @@ func (a *Activities) BugzillaFile(ctx context.Context, in Bug) (BugResult, error
 	return result, failFiling(err, f.client.http.Timeout)
 }
 
-func newFiling(cfg config.Bugzilla, in Bug) (*filing, error) {
+func newFiling(cfg config.Bugzilla, in Bug, outlets string) (*filing, error) {
 	if in.Machine.WorkerID == "" || in.FQDN == "" {
 		return nil, meaning(BadInput, "bugzilla: the machine has no name")
 	}
@@ -85,9 +85,9 @@ func newFiling(cfg config.Bugzilla, in Bug) (*filing, error) {
 		return nil, err
 	}
 	f := &filing{client: client, in: in, reopen: cmp.Or(cfg.ReopenState, "REOPENED")}
-	f.reboot = reboot.expand(bugValues(in))
-	f.reboot["description"] = bugText(in, reboot, f.reboot)
-	f.tracker = tracker.expand(bugValues(in))
+	f.reboot = reboot.expand(bugValues(in, outlets))
+	f.reboot["description"] = bugText(in, outlets, reboot, f.reboot)
+	f.tracker = tracker.expand(bugValues(in, outlets))
 	f.tracker["alias"] = in.Machine.WorkerID
 	return f, nil
 }

@@ -97,7 +97,7 @@ func (t BugTemplate) collect() (mistakes []string) {
 		}
 		return s
 	})
-	known := bugValues(Bug{})
+	known := bugValues(Bug{}, "")
 	for _, name := range slices.Sorted(maps.Keys(t.names)) {
 		if _, ok := known[name]; !ok {
 			mistakes = append(mistakes, fmt.Sprintf("unknown placeholder {%s}", name))

@@ -62,13 +62,13 @@ func TestOldBugTemplate(t *testing.T) {
 		Machine: config.Name{WorkerID: "ms1-10", WorkerGroup: "mdc1"}, FQDN: "ms1-10.example", Task: "reboot",
 		Attempts: []BugLine{{Rung: "ping", Outcome: "failed"}},
 	}
-	fields := template.expand(bugValues(in))
+	fields := template.expand(bugValues(in, ""))
 	require.Equal(t, map[string]any{
 		"product": "Infrastructure & Operations", "component": "DCOps", "version": "unspecified",
 		"summary":     "ms1-10.example is unreachable",
 		"description": "Reboot ms1-10.example \nRequested by nobody known\nRelops controller action failed:- ping: failed",
 	}, fields)
-	require.Equal(t, fields["description"], bugText(in, template, fields), "it has the attempts already")
+	require.Equal(t, fields["description"], bugText(in, "", template, fields), "it has the attempts already")
 }
 
 // No value may change the shape of the JSON, or be taken for a placeholder.

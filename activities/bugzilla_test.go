@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -183,6 +185,44 @@ func TestBugzillaFilePublic(t *testing.T) {
 	require.Contains(t, text, "- (not public): refused\n- ipmi_reset: (not public)\n- ssh_reboot: went down, did not come back\n")
 	for _, secret := range []string{"pdu1", "10.1.2.3", "s3cret", "rebooter", "AB12"} {
 		require.NotContains(t, text, secret)
+	}
+}
+
+// What feeds the machine is told only where the operator says so, once, and
+// nothing else of the inventory with it.
+func TestBugzillaFilePublicDetails(t *testing.T) {
+	t.Parallel()
+	const fed = "pdu1.example:AB12, pdu2.example:BA3"
+	for name, c := range map[string]struct {
+		details  []string
+		template string
+		worker   string
+		want     string // in the report; "" is no word of any outlet
+	}{
+		"not configured":              {worker: "ms1-10"},
+		"not configured, in template": {worker: "ms1-10", template: `{"product":"P","component":"C","summary":"S","description":"on [{outlets}]"}`, want: "on []"},
+		"configured":                  {worker: "ms1-10", details: []string{config.DetailOutlets}, want: "Fed by " + fed + "."},
+		"in the template":             {worker: "ms1-10", details: []string{config.DetailOutlets}, template: `{"product":"P","component":"C","summary":"S","description":"on [{outlets}]"}`, want: "on [" + fed + "]"},
+		"left the inventory":          {worker: "ms1-11", details: []string{config.DetailOutlets}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := startBugzilla(t)
+			file := filepath.Join(t.TempDir(), "pdus.json")
+			require.NoError(t, os.WriteFile(file, []byte(`{"`+brokenFQDN+`": {"pdu": ["pdu1.example:AB12", "pdu2.example:BA3"], "port": 1161}}`), 0o600))
+			inv, err := config.LoadInventory(config.Files{PDU: file})
+			require.NoError(t, err)
+			acts := activities.New(b.acts.Config, func() *config.Inventory { return inv })
+			acts.Config.Bugzilla.PublicDetails, acts.Config.Bugzilla.RebootTemplate = c.details, c.template
+			in := brokenMachine()
+			in.Machine.WorkerID = c.worker
+			_, err = acts.BugzillaFile(t.Context(), in)
+			require.NoError(t, err)
+			text := b.Bugs()[1].Comments[0]
+			require.Contains(t, text, c.want)
+			require.Equal(t, strings.Count(c.want, "pdu1"), strings.Count(text, "pdu1"))
+			require.NotContains(t, text, "1161")
+		})
 	}
 }
 

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 // plainWords is what a public bug may say of a rung or an outcome: no dot, colon,
@@ -15,7 +18,7 @@ var plainWords = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9 _,'-]{0,79}$`)
 // bugValues are the placeholders of a bug template. Those in the second half
 // are the old service's names for them; cc and ip, which it filled from a
 // private inventory, are empty now.
-func bugValues(in Bug) map[string]string {
+func bugValues(in Bug, outlets string) map[string]string {
 	dc := strings.ToUpper(in.Machine.WorkerGroup)
 	requester := cmp.Or(in.RequestedBy, "nobody known")
 	return map[string]string{
@@ -28,6 +31,7 @@ func bugValues(in Bug) map[string]string {
 		"task":      in.Task,
 		"task_id":   in.TaskID,
 		"attempts":  attemptLines(in.Attempts),
+		"outlets":   outlets,
 
 		"hostname":  in.FQDN,
 		"DC":        dc,
@@ -40,7 +44,7 @@ func bugValues(in Bug) map[string]string {
 
 // bugText is the report: first of all that roller left the machine dark, if it
 // did; then the template's text; then what the template did not ask for.
-func bugText(in Bug, template BugTemplate, expanded map[string]any) string {
+func bugText(in Bug, outlets string, template BugTemplate, expanded map[string]any) string {
 	var parts []string
 	if in.Off {
 		parts = append(parts, in.FQDN+" was powered OFF by roller and could not be powered on again.")
@@ -50,6 +54,9 @@ func bugText(in Bug, template BugTemplate, expanded map[string]any) string {
 	}
 	if lines := attemptLines(in.Attempts); lines != "" && !template.uses("attempts", "log") {
 		parts = append(parts, lines)
+	}
+	if outlets != "" && !template.uses("outlets") {
+		parts = append(parts, "Fed by "+outlets+".")
 	}
 	if in.TaskID != "" && !template.uses("task_id") {
 		parts = append(parts, "roller task "+in.TaskID)
@@ -68,6 +75,23 @@ func attemptLines(attempts []BugLine) string {
 		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// publicOutlets names the outlets that feed a machine, where bugs may tell them.
+// A machine that has left the inventory has none.
+func (a *Activities) publicOutlets(name config.Name) string {
+	if !slices.Contains(a.Config.Bugzilla.PublicDetails, config.DetailOutlets) {
+		return ""
+	}
+	m, err := a.lookup(name)
+	if err != nil {
+		return ""
+	}
+	var outlets []string
+	for _, o := range m.Outlets {
+		outlets = append(outlets, o.String())
+	}
+	return strings.Join(outlets, ", ")
 }
 
 func publicWords(s string) string {

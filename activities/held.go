@@ -40,7 +40,8 @@ const greeting = "SSH-2.0-roller_is_waiting_for_this_machine_to_restart"
 
 // hold connects, or returns nil where there is nothing to hold on to.
 func (a *Activities) hold(ctx context.Context, m config.Machine) *held {
-	if m.SSH == nil {
+	// By way of a bastion, its kernel answers for the connection and not the machine's.
+	if m.SSH == nil || m.SSH.Jump != nil {
 		return nil
 	}
 	d := net.Dialer{

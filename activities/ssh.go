@@ -32,35 +32,77 @@ func (a *Activities) SSHReboot(ctx context.Context, in Command) (CommandResult, 
 	return res, fail(err)
 }
 
+// sshReboot asks in the first way that is taken. The second is tried after a
+// refusal of the first, over the same connection, and after a timeout that is
+// known to have sent nothing, over a new one: some servers hang on the first.
 func (a *Activities) sshReboot(ctx context.Context, m config.Machine, _ Action, ready func() error) (string, error) {
-	client, err := a.sshDial(ctx, m)
-	if err != nil {
+	r := &rebooting{a: a, m: m, ready: ready}
+	defer r.hangUp()
+	first, second := sshReboots[0], sshReboots[1]
+	err := r.try(ctx, first)
+	if err == nil || MeaningOf(err) == Unknown {
+		return first, err
+	}
+	silent := errors.Is(err, errSilent) && ctx.Err() == nil
+	if r.fenced || !silent && (MeaningOf(err) != Refused || r.client == nil) {
 		return "", err
 	}
-	defer func() { _ = client.Close() }()
-	var refusals []error
-	for i, cmd := range sshReboots {
-		if err := ready(); err != nil {
-			return "", err
-		}
-		err := sshReboot(client, cmd)
-		if err == nil {
-			return cmd, nil
-		}
-		if m := MeaningOf(err); m == Unknown || (m == NotSent && i == 0) {
-			return cmd, err
-		} else if m == NotSent {
-			return cmd, unknown("%w; then %w", refusals[0], err) // what was refused may have taken the connection down
-		}
-		refusals = append(refusals, err)
+	if silent {
+		r.hangUp()
 	}
-	return "", refused("%w", errors.Join(refusals...))
+	then := r.try(ctx, second)
+	switch {
+	case then == nil, MeaningOf(then) == Unknown:
+		return second, then
+	case r.fenced:
+		return "", then
+	case !silent && MeaningOf(then) == NotSent: // what was refused may have taken the connection down
+		return second, unknown("%w; then %w", err, then)
+	case silent && r.client != nil: // the first command has not been asked yet
+		return "", notSent("%w; then %w", err, then)
+	default:
+		return "", meaning(MeaningOf(then), "%w; then %w", err, then)
+	}
+}
+
+// rebooting is one call of sshReboot.
+type rebooting struct {
+	a      *Activities
+	m      config.Machine
+	ready  func() error
+	fenced bool // ready said no
+	client *sshClient
+}
+
+func (r *rebooting) hangUp() {
+	if r.client != nil {
+		_ = r.client.Close()
+	}
+	r.client = nil
+}
+
+// try runs one command, on a new connection if there is none.
+func (r *rebooting) try(ctx context.Context, cmd string) (err error) {
+	if r.client == nil {
+		if r.client, err = r.a.sshDial(ctx, r.m); err != nil {
+			return err
+		}
+	}
+	if err := r.ready(); err != nil {
+		r.fenced = true
+		return err
+	}
+	err = sshReboot(r.client, cmd)
+	if err != nil && MeaningOf(err) == NotSent && r.client.silent() {
+		return notSent("ssh: %s: %w: %w", cmd, errSilent, err)
+	}
+	return err
 }
 
 // sshReboot runs one command. A machine that goes down takes the connection
 // with it, so once the server has accepted the command only an exit status that
 // is not zero says that it was not carried out.
-func sshReboot(client *ssh.Client, cmd string) error {
+func sshReboot(client *sshClient, cmd string) error {
 	exit, _, stderr, err := sshExec(client, cmd, 0)
 	if err != nil {
 		return err
@@ -77,7 +119,7 @@ const outputBytes = 4 << 10
 // sshExec runs a command and returns its exit status, -1 if the connection
 // ended without one. An error is NotSent before the request went out, Unknown
 // when its answer was lost, Refused when the server does not run commands.
-func sshExec(client *ssh.Client, cmd string, wantOutput int64) (exit int, stdout, stderr string, err error) {
+func sshExec(client *sshClient, cmd string, wantOutput int64) (exit int, stdout, stderr string, err error) {
 	ch, reqs, err := client.OpenChannel("session", nil)
 	if err != nil {
 		if _, ok := errors.AsType[*ssh.OpenChannelError](err); ok {

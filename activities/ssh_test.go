@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/pem"
 	"io"
 	"net"
@@ -179,10 +178,8 @@ func newHostKeySigners(t *testing.T) map[string]ssh.Signer {
 	require.NoError(t, err)
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	rs, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
 	signers := map[string]ssh.Signer{}
-	for _, key := range []crypto.Signer{ed, ec, rs} {
+	for _, key := range []crypto.Signer{ed, ec, rsaKey()} {
 		s, err := ssh.NewSignerFromSigner(key)
 		require.NoError(t, err)
 		signers[s.PublicKey().Type()] = s

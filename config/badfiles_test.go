@@ -45,7 +45,7 @@ var badFiles = map[string]struct{ file, content, want string }{
 	"unknown key":     {"ssh.json", `{` + fa + ": {" + account + ",\n\"adr\": \"x\"}}", `ssh.json:2: ` + a + `: "adr" is not known here; known are "ssh", "addr", "port", "probe"`},
 	"unknown key in the account": {
 		"ssh.json", `{` + fa + `: {"ssh": {"user": "roller", "key_file": "KEY", "password": "hunter2"}}}`,
-		`ssh.json:1: ` + a + `: ssh: "password" is not known here; known are "user", "key_file", "boot_id"`,
+		`ssh.json:1: ` + a + `: ssh: "password" is not known here; known are "user", "key_file", "boot_id", "jump", "jump_key_file"`,
 	},
 	"letter case of a key": {"xen.json", `{` + fa + `: {` + vm + `, "Probe": "icmp"}}`, `xen.json:1: ` + a + `: "Probe" is not known here; known are "xen_uuid", "probe"`},
 	"no account":           {"ssh.json", `{` + fa + `: {}}`, `ssh.json:1: ` + a + `: "ssh" is missing`},
@@ -53,6 +53,14 @@ var badFiles = map[string]struct{ file, content, want string }{
 	"account is a list":    {"ssh.json", `{` + fa + `: {"ssh": ["roller", "hunter2"]}}`, `ssh.json:1: ` + a + `: ssh: must be an object, not a list`},
 	"user is an option":    {"ssh.json", `{` + fa + `: {"ssh": {"user": "-x", "key_file": "KEY"}}}`, `ssh.json:1: ` + a + `: ssh: "user" must not begin with -`},
 	"boot_id as text":      {"ssh.json", `{` + fa + `: {"ssh": {"user": "roller", "key_file": "KEY", "boot_id": "yes"}}}`, `ssh.json:1: ` + a + `: ssh: "boot_id" must be true or false, not a text`},
+	"two bastions": {
+		"ssh.json", `{` + fa + `: {"ssh": {"user": "roller", "key_file": "KEY", "jump": "x@a,y@b"}}}`,
+		`ssh.json:1: ` + a + `: ssh: "jump" "x@a,y@b" must be one bastion: host, user@host or user@host:port`,
+	},
+	"key for no bastion": {
+		"ssh.json", `{` + fa + `: {"ssh": {"user": "roller", "key_file": "KEY", "jump_key_file": "KEY"}}}`,
+		`ssh.json:1: ` + a + `: ssh: "jump_key_file" is of no use without "jump"`,
+	},
 	"addr with port":       {"ssh.json", `{` + fa + `: {` + account + `, "addr": "10.0.0.1:22"}}`, `ssh.json:1: ` + a + `: "addr" "10.0.0.1:22" must be a host name or an IP address; the port has a key of its own`},
 	"addr is an option":    {"ssh.json", `{` + fa + `: {` + account + `, "addr": "-x"}}`, `ssh.json:1: ` + a + `: "addr" "-x" must be a host name or an IP address; the port has a key of its own`},
 	"addr is empty":        {"ssh.json", `{` + fa + `: {` + account + `, "addr": ""}}`, `ssh.json:1: ` + a + `: "addr" must not be empty`},

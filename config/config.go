@@ -63,6 +63,8 @@ type Ladder struct {
 type Devices struct {
 	SSHTimeout     Duration // SSH_TIMEOUT: dial and handshake, 5s
 	KnownHostsFile string   // SSH_KNOWN_HOSTS_FILE, known_hosts
+	HostKeys       string   // SSH_HOST_KEYS: HostKeysStrict or HostKeysAcceptNew
+	SSHAgent       string   // SSH_AUTH_SOCK: the agent's socket; "" is none
 	IPMITimeout    Duration // IPMI_TIMEOUT: one control command, sent once, 20s
 	IPMISession    Duration // IPMI_SESSION_TIMEOUT: setting a session up, with its repeats, 15s
 	IPMIPrivilege  string   // IPMI_PRIVILEGE: CALLBACK, USER, OPERATOR, ADMINISTRATOR
@@ -76,6 +78,12 @@ type Devices struct {
 	ILOPassword    Secret   // ILO_PASSWORD
 }
 
+// The values of SSH_HOST_KEYS.
+const (
+	HostKeysStrict    = "strict"     // only keys of SSH_KNOWN_HOSTS_FILE
+	HostKeysAcceptNew = "accept-new" // the first key of a host that the file does not know is added to it
+)
+
 // Bugzilla is where machines that do not come back are reported.
 type Bugzilla struct {
 	URL             string   // BUGZILLA_URL, with or without /rest/
@@ -84,7 +92,11 @@ type Bugzilla struct {
 	ReopenState     string   // BUGZILLA_REOPEN_STATE, REOPENED
 	RebootTemplate  string   // BUGZILLA_REBOOT_TEMPLATE: JSON object
 	TrackerTemplate string   // BUGZILLA_WORKER_TRACKER_TEMPLATE: JSON object
+	PublicDetails   []string // BUGZILLA_PUBLIC_DETAILS: what a bug, which everybody may read, tells besides; known is DetailOutlets
 }
+
+// DetailOutlets lets bugs name the PDU outlets that feed the machine.
+const DetailOutlets = "outlets"
 
 // Files are the paths of the inventory. A file that is named must exist; one that
 // is not named has a default path and may be missing.
@@ -93,6 +105,7 @@ type Files struct {
 	IPMI          string   // FQDN_TO_IPMI_FILE; "" is ipmi.json
 	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json
 	Xen           string   // FQDN_TO_XEN_FILE; "" is xen.json
+	SSHAgent      bool     // SSH_AUTH_SOCK is set: a key may be with the agent
 	NamesOnly     bool     // no variable: for a process that needs no credentials, so that key files are not looked at
 	FQDNTemplates []string // FQDN_TEMPLATES, each with {worker_id} and {worker_group}
 }

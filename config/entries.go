@@ -19,7 +19,8 @@ const (
 	maxIPMIPassword = 20
 )
 
-// ssh reads {"ssh": {"user", "key_file", "boot_id"}, "addr", "port", "probe"}.
+// ssh reads {"ssh": {"user", "key_file", "boot_id", "jump", "jump_key_file"},
+// "addr", "port", "probe"}.
 // Without "ssh" it says only how a machine that has no account is probed.
 func (r *reading) ssh(e *entry, m *draft) {
 	m.Addr = e.host(m.FQDN)
@@ -31,7 +32,7 @@ func (r *reading) ssh(e *entry, m *draft) {
 	if n == nil {
 		return
 	}
-	in := r.object(e.path, e.about+": ssh", n, "user", "key_file", "boot_id")
+	in := r.object(e.path, e.about+": ssh", n, "user", "key_file", "boot_id", "jump", "jump_key_file")
 	m.SSH = &SSH{User: in.text("user"), KeyFile: in.text("key_file"), Port: port, BootID: in.flag("boot_id")}
 	if strings.HasPrefix(m.SSH.User, "-") {
 		in.wrong(in.place("user").line, "\"user\" must not begin with -")
@@ -39,7 +40,12 @@ func (r *reading) ssh(e *entry, m *draft) {
 	if m.SSH.KeyFile != "" {
 		r.key(in.place("key_file"), m.SSH.KeyFile)
 	}
-	r.claims.take(e.place("addr"), "SSH at "+dialled(m.Addr, port), "belongs to", m.FQDN)
+	m.SSH.Jump = r.jump(in, *m.SSH)
+	where := dialled(m.Addr, port)
+	if m.SSH.Jump != nil { // each bastion has a network of its own behind it
+		where += " by way of " + m.SSH.Jump.Addr()
+	}
+	r.claims.take(e.place("addr"), "SSH at "+where, "belongs to", m.FQDN)
 }
 
 // ipmi reads {"ipmi": {"user", "password"}, "addr", "port", "probe"}.

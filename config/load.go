@@ -46,6 +46,7 @@ func (e *environ) config() *Config {
 		ReopenState:     e.text("BUGZILLA_REOPEN_STATE", "REOPENED"),
 		RebootTemplate:  e.object("BUGZILLA_REBOOT_TEMPLATE"),
 		TrackerTemplate: e.object("BUGZILLA_WORKER_TRACKER_TEMPLATE"),
+		PublicDetails:   e.subset("BUGZILLA_PUBLIC_DETAILS", "", []string{DetailOutlets}),
 	}
 	c.Files = e.files()
 	return c
@@ -184,6 +185,7 @@ func (e *environ) files() Files {
 		IPMI:          e.text("FQDN_TO_IPMI_FILE", ""),
 		PDU:           e.text("FQDN_TO_PDU_FILE", ""),
 		Xen:           e.text("FQDN_TO_XEN_FILE", ""),
+		SSHAgent:      e.text("SSH_AUTH_SOCK", "") != "",
 		FQDNTemplates: e.list("FQDN_TEMPLATES", strings.Join(defaultTemplates, ",")),
 	}
 	for _, template := range f.FQDNTemplates {

@@ -65,6 +65,8 @@ func (e *environ) devices() Devices {
 	return Devices{
 		SSHTimeout:     e.duration("SSH_TIMEOUT", 5*time.Second, 100*time.Millisecond),
 		KnownHostsFile: e.text("SSH_KNOWN_HOSTS_FILE", "known_hosts"),
+		HostKeys:       e.oneOf("SSH_HOST_KEYS", HostKeysStrict, HostKeysStrict, HostKeysAcceptNew),
+		SSHAgent:       e.text("SSH_AUTH_SOCK", ""),
 		IPMITimeout:    e.duration("IPMI_TIMEOUT", 20*time.Second, 100*time.Millisecond),
 		IPMISession:    e.duration("IPMI_SESSION_TIMEOUT", 15*time.Second, 100*time.Millisecond),
 		// Chassis Control asks for Operator (IPMI v2.0, appendix G).

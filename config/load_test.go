@@ -69,7 +69,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		RetryInterval: Duration(5 * time.Second), LastLook: Duration(15 * time.Second), StopTimeout: Duration(90 * time.Second),
 	}, c.Ladder)
 	require.Equal(t, Devices{
-		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
+		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
 		IPMIPrivilege: "OPERATOR", SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)

@@ -50,10 +50,22 @@ func (p Probe) String() string {
 // SSH is the account on the machine that may do nothing but reboot.
 type SSH struct {
 	User    string
-	KeyFile string // path of the private key on the worker
+	KeyFile string // path of the private key on the worker, or of the public key of one that the agent holds
 	Port    int    // TCP, 22 unless the entry says otherwise
 	BootID  bool   // the account's ForceCommand is roller's own and answers "boot_id"; see deploy/roller-forcecommand
+	Jump    *Jump  // the bastion by way of which the machine is reached; nil: directly
 }
+
+// Jump is a bastion, as ssh(1) knows it from ProxyJump. There is one at most.
+type Jump struct {
+	User    string // the machine's unless the entry says otherwise
+	Host    string
+	Port    int    // TCP, 22 unless the entry says otherwise
+	KeyFile string // as SSH.KeyFile; the machine's unless the entry says otherwise
+}
+
+// Addr returns host:port.
+func (j Jump) Addr() string { return net.JoinHostPort(j.Host, strconv.Itoa(j.Port)) }
 
 // IPMI is the machine's BMC on the network (IPMI v2.0, RMCP+).
 type IPMI struct {

@@ -34,6 +34,7 @@ type reading struct {
 	*mistakes
 	claims    *claims
 	namesOnly bool // no credentials are kept, and no key files looked at
+	agent     bool // a key may be with the agent
 	templates []string
 	forms     []fqdnForm
 	machines  map[Name]*draft
@@ -77,7 +78,7 @@ func newReading(files Files) (*reading, error) {
 	s := &mistakes{}
 	r := &reading{
 		mistakes: s, claims: &claims{mistakes: s, first: map[string]claim{}},
-		namesOnly: files.NamesOnly, templates: files.FQDNTemplates,
+		namesOnly: files.NamesOnly, agent: files.SSHAgent, templates: files.FQDNTemplates,
 		machines: map[Name]*draft{}, keys: map[string]bool{},
 	}
 	if len(r.templates) == 0 {

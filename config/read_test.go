@@ -137,7 +137,7 @@ func TestKeyFiles(t *testing.T) {
 		"public": {func(t *testing.T, path string) {
 			require.NoError(t, os.WriteFile(path, []byte("ssh-ed25519 AAAA"), 0o600))
 		}, "is not a private key (PEM or OpenSSH's own form)"},
-		"passphrase": {func(t *testing.T, path string) { writeKey(t, path, hush) }, "has a passphrase, which nobody is there to type"},
+		"passphrase": {func(t *testing.T, path string) { writeKey(t, path, hush) }, "has a passphrase, which nobody is there to type; an agent may hold the key (SSH_AUTH_SOCK)"},
 		"cut off": {func(t *testing.T, path string) {
 			writeKey(t, path, "")
 			require.NoError(t, os.Truncate(path, 100))

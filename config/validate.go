@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,9 +65,13 @@ func (c *Config) reach(v *Inventory) error {
 	var mistakes []error
 	machines := v.Machines()
 	if slices.ContainsFunc(machines, func(m Machine) bool { return m.SSH != nil }) {
-		if _, err := os.Stat(c.Devices.KnownHostsFile); err != nil {
+		_, err := os.Stat(c.Devices.KnownHostsFile)
+		if errors.Is(err, fs.ErrNotExist) && c.Devices.HostKeys == HostKeysAcceptNew {
+			_, err = os.Stat(filepath.Dir(c.Devices.KnownHostsFile)) // the file is made with the first key
+		}
+		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %s; it holds the host keys of the machines with an ssh entry (ssh-keyscan writes it)", c.Devices.KnownHostsFile, cause(err)))
-		} else if _, err := knownhosts.New(c.Devices.KnownHostsFile); err != nil {
+		} else if _, err := knownhosts.New(c.Devices.KnownHostsFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %w", c.Devices.KnownHostsFile, err))
 		}
 	}
