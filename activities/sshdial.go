@@ -31,7 +31,11 @@ type sshClient struct {
 }
 
 // silent reports whether the time for an answer is over.
-func (c *sshClient) silent() bool { return !time.Now().Before(c.deadline) }
+func (c *sshClient) silent() bool { return over(c.deadline) }
+
+// over reports whether a connection's deadline has passed. The runtime's timer
+// may fire a moment before the clock says so.
+func over(deadline time.Time) bool { return time.Until(deadline) < 20*time.Millisecond }
 
 // sshDial opens an authenticated connection to the machine, by way of its
 // bastion if it has one. Each step has one SSH_TIMEOUT (the dial, the handshake,
@@ -118,7 +122,7 @@ func (l *login) run(ctx context.Context, conn net.Conn) (*sshClient, error) {
 	})
 	if err != nil {
 		_ = conn.Close()
-		return nil, l.explain(err, !time.Now().Before(deadline))
+		return nil, l.explain(err, over(deadline))
 	}
 	deadline = time.Now().Add(l.timeout)
 	_ = conn.SetDeadline(deadline)
