@@ -28,7 +28,13 @@ var ipmiControls = map[Action]chassis.ChassisControl{
 	Cycle: chassis.ChassisControlPowerCycle,
 	Off:   chassis.ChassisControlPowerDown,
 	On:    chassis.ChassisControlPowerUp,
+
+	softOff: chassis.ChassisControlSoftShutdown,
 }
+
+// softOff is ACPI's power button. It is no Action of its own that could be asked
+// for: only IPMIReboot sees to what follows it.
+const softOff Action = "soft"
 
 // IPMIPower sends one chassis control command to the machine's BMC. Actions:
 // Reset, Cycle, Off, On.
@@ -41,6 +47,15 @@ func (a *Activities) IPMIPower(ctx context.Context, in Command) (CommandResult, 
 		verify:  a.Config.Devices.IPMITimeout.D(),
 	})
 	return res, fail(err)
+}
+
+// ipmiHello is ipmitool's mc info: a session and one harmless read show that the
+// BMC is there and takes the account.
+func (a *Activities) ipmiHello(ctx context.Context, m config.Machine) error {
+	return a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+		_, err := s.client.GetDeviceID(ctx)
+		return err
+	})
 }
 
 func noIPMI(m config.Machine) string {

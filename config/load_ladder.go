@@ -53,6 +53,8 @@ func (e *environ) devices() Devices {
 		SSHTimeout:     e.duration("SSH_TIMEOUT", 5*time.Second, 100*time.Millisecond),
 		KnownHostsFile: e.text("SSH_KNOWN_HOSTS_FILE", "known_hosts"),
 		IPMITimeout:    e.duration("IPMI_TIMEOUT", 20*time.Second, 100*time.Millisecond),
+		IPMIStatusWait: e.duration("IPMI_POWER_STATUS_WAIT", 120*time.Second, 100*time.Millisecond),
+		IPMIStatusPoll: e.duration("IPMI_POWER_STATUS_INTERVAL", 15*time.Second, 10*time.Millisecond),
 		// Chassis Control asks for Operator (IPMI v2.0, appendix G).
 		IPMIPrivilege: e.oneOf("IPMI_PRIVILEGE", "OPERATOR", "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR"),
 		SNMPTimeout:   e.duration("SNMP_TIMEOUT", 10*time.Second, 100*time.Millisecond),

@@ -49,13 +49,22 @@ func forCommand(ctx workflow.Context, t activities.Timing, summary string) workf
 	})
 }
 
+// forOff: one that asks the operating system first waits for it.
+func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Context {
+	ctx = forCommand(ctx, t, rung+": off")
+	if settles(rung) {
+		ctx = workflow.WithStartToCloseTimeout(ctx, t.Down.D()+t.SoftOff.D()+dialogue)
+	}
+	return ctx
+}
+
 // forOn: powering on may be repeated without harm, so every error is retried,
 // for as long as one try of the caller's loop lasts.
 func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              TaskQueue,
-		StartToCloseTimeout:    dialogue,
-		ScheduleToCloseTimeout: max(limit, dialogue),
+		StartToCloseTimeout:    t.SoftOff.D() + dialogue, // an off under way is waited for
+		ScheduleToCloseTimeout: max(limit, t.SoftOff.D()+dialogue),
 		HeartbeatTimeout:       t.Heartbeat.D(),
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: retryEvery, BackoffCoefficient: 1.5, MaximumInterval: time.Minute},
 		Summary:                summary,

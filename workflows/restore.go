@@ -81,7 +81,7 @@ func PowerOn(ctx workflow.Context, left LeftOff) error {
 	}
 	var out activities.CommandResult
 	err = workflow.ExecuteActivity(forOn(ctx, plan.Timing, plan.Timing.OnAlarm.D(), "power on"), asRung(left.Rung).activity,
-		activities.Command{Machine: plan.Machine, Action: activities.On}).Get(ctx, &out)
+		activities.Command{Machine: plan.Machine, Action: activities.On, Pending: settles(left.Rung), RungRetry: plan.Timing.OnAlarm}).Get(ctx, &out)
 	if err == nil {
 		workflow.SetCurrentDetails(ctx, left.Machine.String()+" reads "+out.Power+".")
 	}
