@@ -107,7 +107,7 @@ func ipmiMeaning(err error) Meaning {
 }
 
 func completionMeaning(code types.CompletionCode) Meaning {
-	switch code { //nolint:exhaustive // all others refuse
+	switch code {
 	case types.CodeNodeBusy, 0xc4: // out of space
 		return NotSent
 	case 0x00, // the reply could not be read

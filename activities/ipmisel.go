@@ -89,7 +89,7 @@ func noRecord(err error) error {
 
 func selText(entries []*types.SEL) string {
 	if len(entries) == 0 {
-		return "SEL has no entries"
+		return emptySEL
 	}
 	lines := make([]string, len(entries))
 	for i, e := range entries {

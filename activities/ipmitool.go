@@ -67,6 +67,7 @@ type toolCall struct {
 	timeout time.Duration // one reply
 	repeat  bool
 	words   []string
+	verbose bool
 }
 
 func (a *Activities) toolCall(in IPMIToolInput) (toolCall, error) {
@@ -103,7 +104,9 @@ func (c toolCall) run(ctx context.Context) (string, error) {
 	var text string
 	var err error
 	for _, suite := range suites(c.bmc) {
-		text, err = c.once(ctx, int(suite))
+		if text, err = c.once(ctx, int(suite)); noSessionIn(err) && ctx.Err() == nil {
+			err = c.why(ctx, int(suite), err)
+		}
 		if e, ok := errors.AsType[*toolError](err); !ok || e.reason != nextSuite {
 			break
 		}
@@ -111,18 +114,40 @@ func (c toolCall) run(ctx context.Context) (string, error) {
 	return text, err
 }
 
+// noSession is all that ipmitool says without -v, of a wrong password too.
+const noSession = "no session"
+
+func noSessionIn(err error) bool {
+	e, ok := errors.AsType[*toolError](err)
+	return ok && e.reason == noSession
+}
+
+// why asks a harmless question with -v, which says why a session was refused but
+// changes the form of the answers, and returns a clear refusal in the place of
+// the error. Nothing has gone out without a session.
+func (c toolCall) why(ctx context.Context, suite int, err error) error {
+	c.verbose, c.repeat, c.words = true, true, []string{"mc", "info"}
+	if _, told := c.once(ctx, suite); told != nil && MeaningOf(told) == Refused {
+		return told
+	}
+	return err
+}
+
 // args is ipmitool's command line; no secret is in it. -R counts transmissions,
 // not repeats: with 1 each message goes out once, and -N seconds later it is
-// given up (ipmi_lanplus_send_payload in ipmitool's lanplus.c). -v says why a
-// session was refused. Behind -- nothing is an option.
+// given up (ipmi_lanplus_send_payload in ipmitool's lanplus.c). Behind -- nothing is
+// an option.
 func (c toolCall) args(suite int) []string {
 	tries, seconds := 1, int((c.timeout+time.Second-1)/time.Second)
 	if c.repeat {
 		tries, seconds = ipmiReadRepeats, int(ipmiReplyTimeout/time.Second)
 	}
 	args := []string{
-		"-v", "-I", toolInterface, "-H", c.bmc.Host, "-p", strconv.Itoa(c.bmc.Port), "-U", c.bmc.User, "-E",
+		"-I", toolInterface, "-H", c.bmc.Host, "-p", strconv.Itoa(c.bmc.Port), "-U", c.bmc.User, "-E",
 		"-L", c.bmc.Privilege, "-C", strconv.Itoa(suite), "-R", strconv.Itoa(tries), "-N", strconv.Itoa(seconds),
+	}
+	if c.verbose {
+		args = append(args, "-v")
 	}
 	if !c.bmc.KG.IsZero() {
 		args = append(args, "-K")
@@ -164,12 +189,24 @@ func (c toolCall) once(ctx context.Context, suite int) (string, error) {
 	}
 	err = cmd.Wait()
 	if err == nil {
-		return strings.TrimSpace(c.clean(out.String())), nil
+		return c.answer(out.String(), said.String()), nil
 	}
 	if limited.Err() != nil {
 		err = fmt.Errorf("ended after %s: %w", c.limit(), context.Cause(limited))
 	}
 	return "", c.failed(err, c.clean(said.String()+"\n"+out.String()))
+}
+
+// emptySEL is what ipmitool says of an empty log, among its complaints and not
+// among its answers.
+const emptySEL = "SEL has no entries"
+
+func (c toolCall) answer(out, said string) string {
+	text := strings.TrimSpace(c.clean(out))
+	if text == "" && strings.Contains(said, emptySEL) {
+		return emptySEL
+	}
+	return text
 }
 
 // clean takes the secrets out of a text, should ipmitool ever print one.
@@ -186,16 +223,17 @@ func (c toolCall) clean(text string) string {
 // out is as good as one that was not.
 func (c toolCall) failed(err error, said string) error {
 	what := fmt.Sprintf("ipmitool %s: %s", c.bmc.Addr(), strings.Join(c.words, " "))
-	m, reason := toolMeaning(said)
+	m, reason, before := toolMeaning(said)
 	if m == Unknown && c.repeat {
 		m = NotSent
 	}
-	return meaning(m, "%s: %w", what, &toolError{reason: cmp.Or(reason, lastLine(said)), err: err})
+	return meaning(m, "%s: %w", what, &toolError{reason: cmp.Or(reason, lastLine(said)), before: before, err: err})
 }
 
 // toolError is what ipmitool said.
 type toolError struct {
 	reason string
+	before bool // it was said before any command went out
 	err    error
 }
 

@@ -3,7 +3,9 @@ package activities
 import (
 	"cmp"
 	"context"
+	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/bougou/go-ipmi/pkg/types"
@@ -32,8 +34,8 @@ var toolSays = []struct {
 	{"Failed to set session privilege level", Refused, "the privilege level is not accepted"},
 	{"user name too long", Refused, "the user's name is too long"},
 	{"Address lookup for", NotSent, "the host's name is not known"},
-	{"Could not open socket", NotSent, "no session"},
-	{"Unable to establish IPMI v2 / RMCP+ session", NotSent, "no session"},
+	{"Could not open socket", NotSent, noSession},
+	{"Unable to establish IPMI v2 / RMCP+ session", NotSent, noSession},
 	{"Invalid chassis power command", Refused, ""},
 	{"Invalid command:", Refused, ""},
 }
@@ -67,17 +69,18 @@ var toolFailed = regexp.MustCompile(`(?m)^(?:Set|Get|IPMI|MC|SEL|Clear)\b[^\n]* 
 const nakOnWrite = "Unknown (0x83)"
 
 // toolMeaning reads what ipmitool printed when it failed. What is not known is
-// Unknown: the command may have gone out.
-func toolMeaning(said string) (Meaning, string) {
+// Unknown: the command may have gone out. Before says that none has.
+func toolMeaning(said string) (m Meaning, reason string, before bool) {
 	for _, s := range toolSays {
 		if strings.Contains(said, s.text) {
-			return s.meaning, s.reason
+			return s.meaning, s.reason, true
 		}
 	}
 	if found := toolFailed.FindAllStringSubmatch(said, -1); len(found) > 0 {
-		return codeMeaning(strings.TrimSpace(found[len(found)-1][1]))
+		m, reason = codeMeaning(strings.TrimSpace(found[len(found)-1][1]))
+		return m, reason, false
 	}
-	return Unknown, ""
+	return Unknown, "", false
 }
 
 func codeMeaning(text string) (Meaning, string) {
@@ -87,10 +90,8 @@ func codeMeaning(text string) (Meaning, string) {
 	if code, ok := toolCodes[text]; ok {
 		return completionMeaning(code), text
 	}
-	for _, refusal := range toolRefusals {
-		if text == refusal {
-			return Refused, text
-		}
+	if slices.Contains(toolRefusals, text) {
+		return Refused, text
 	}
 	return Unknown, text
 }
@@ -131,7 +132,7 @@ func (a *Activities) toolControl(ctx context.Context, m config.Machine, action A
 		what = strings.Join(own, " ")
 	}
 	_, err := a.tool(ctx, *m.IPMI, false, "ipmi_"+word, "chassis", "power", word)
-	if err != nil && MeaningOf(err) == NotSent {
+	if e, ok := errors.AsType[*toolError](err); err != nil && (MeaningOf(err) == NotSent || ok && e.before) {
 		return "", err
 	}
 	return what, err

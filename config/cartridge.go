@@ -91,7 +91,7 @@ func checkOption(flag, value string, bridging bool) error {
 	case flag == "-p":
 		ok, want = ok && n >= 1, "a port"
 	case flag == "-C":
-		ok, want = ok && slices.Contains(cipherSuites, int(n)), "17 or 3" //nolint:gosec // 16 bits
+		ok, want = ok && slices.Contains(cipherSuites, int(n)), "17 or 3"
 	}
 	if !ok {
 		return fmt.Errorf("%s must be %s", flag, want)

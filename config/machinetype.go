@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -107,9 +108,7 @@ func (e *entry) items(key string, n *node) []string {
 func (e *entry) without(keys ...string) *entry {
 	c := *e
 	c.keys = map[string]field{}
-	for k, f := range e.keys {
-		c.keys[k] = f
-	}
+	maps.Copy(c.keys, e.keys)
 	for _, k := range keys {
 		delete(c.keys, k)
 	}
@@ -147,17 +146,13 @@ func (s *servers) bridge(e, parent *entry, m *draft) {
 // for Moonshot, the formula's, which the others must not contradict.
 func (s *servers) placed(e *entry, name string, t *machineType) toolOptions {
 	options := toolOptions{}
-	for k, v := range t.args {
-		options[k] = v
-	}
+	maps.Copy(options, t.args)
 	if !e.has("parent") {
 		return options
 	}
 	place := strings.ToLower(e.text("addr"))
 	mapped, known := t.places[place]
-	for k, v := range mapped {
-		options[k] = v
-	}
+	maps.Copy(options, mapped)
 	if name != moonshot {
 		if !known {
 			e.wrong(e.place("addr").line, "\"addr\" %q is not in the map of type %q", place, name)
