@@ -102,6 +102,7 @@ func TestIPMIRebootNeverHardOffBlindly(t *testing.T) {
 	t.Parallel()
 	r := rebooting(t, lab.Faults{Hung: true})
 	r.Config.Devices.IPMITimeout = config.Duration(400 * time.Millisecond)
+	r.Config.Devices.IPMIStatusWait = config.Duration(100 * time.Millisecond)
 	m, b := r.bmc(t)
 	front := newRelay(t, b.Addr(), func(_ int, reply []byte) []byte {
 		if r.lab.Count("", isControl) > 0 {
@@ -116,6 +117,12 @@ func TestIPMIRebootNeverHardOffBlindly(t *testing.T) {
 	require.Equal(t, Unknown, MeaningOf(err), "%v", err)
 	require.Equal(t, "chassis power soft", what)
 	require.Equal(t, []string{"soft"}, r.controls())
+
+	m, b = r.bmc(t)
+	b.Password = config.NewSecret("s3cret-wrong") // fails at once
+	off, err := r.ipmiAwaitOff(t.Context(), m)
+	require.False(t, off)
+	require.ErrorContains(t, err, "cannot be read", "no error would lead to the hard off")
 }
 
 // Before soft every error says that nothing was sent.
