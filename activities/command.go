@@ -19,7 +19,7 @@ const (
 )
 
 // Command is the input of every activity that changes a machine's power:
-// SSHReboot, IPMIPower and SNMPOutlet.
+// SSHReboot, IPMIPower, IPMIReboot and SNMPOutlet.
 type Command struct {
 	Machine config.Name `json:"machine"`
 	Action  Action      `json:"action"`
@@ -34,6 +34,10 @@ type Command struct {
 	// carried out. With it, a machine that is found up and was down (or has
 	// another boot ID) since then is already back, and nothing is sent.
 	Since *Baseline `json:"since,omitempty"`
+	// Pending says, with On, that an Off of this rung may still be under way (a
+	// soft one, whose worker was lost): a state of on counts only once it has
+	// lasted for as long as that Off may take.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // Baseline is how a machine was seen just before a command.

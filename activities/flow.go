@@ -26,6 +26,8 @@ type deed struct {
 	// protocol has none.
 	power  func(ctx context.Context, m config.Machine) (string, error)
 	verify time.Duration // how long it may take to read as commanded
+	settle time.Duration // how long an Off may be under way before it acts; 0: it acts at once
+	every  time.Duration // between two readings while it settles
 }
 
 // command is the course of every activity that changes a machine's power: take
@@ -129,6 +131,9 @@ func (t *try) run(ctx context.Context) error {
 func (t *try) prepare(ctx context.Context, verify bool) (bool, error) {
 	if verify {
 		state, err := t.d.power(ctx, t.m)
+		if err == nil && state == string(t.in.Action) && t.in.Action == On && t.in.Pending {
+			state, err = t.settled(ctx)
+		}
 		if err == nil && state == string(t.in.Action) {
 			t.res.Power = state
 			return true, nil
@@ -150,6 +155,22 @@ func (t *try) prepare(ctx context.Context, verify bool) (bool, error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// settled reads the power state until it is not on any more, or for as long as
+// an Off that is under way may take. An error means that it must be read again.
+func (t *try) settled(ctx context.Context) (string, error) {
+	end := time.Now().Add(t.d.settle)
+	for {
+		left := time.Until(end)
+		state, err := t.d.power(ctx, t.m)
+		if err != nil || state != string(On) || left <= 0 {
+			return state, err
+		}
+		if !t.idle(ctx, min(t.d.every, left)) {
+			return "", meaning(Handover, "this attempt ended while an earlier power off may be under way")
+		}
+	}
 }
 
 // baseline says how the machine is before the command. One answer of a few

@@ -2,8 +2,6 @@ package activities
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/bougou/go-ipmi/pkg/command/chassis"
 	"github.com/bougou/go-ipmi/pkg/types"
@@ -28,7 +26,13 @@ var ipmiControls = map[Action]chassis.ChassisControl{
 	Cycle: chassis.ChassisControlPowerCycle,
 	Off:   chassis.ChassisControlPowerDown,
 	On:    chassis.ChassisControlPowerUp,
+
+	softOff: chassis.ChassisControlSoftShutdown,
 }
+
+// softOff is ACPI's power button. It is no Action of its own that could be asked
+// for: only IPMIReboot sees to what follows it.
+const softOff Action = "soft"
 
 // IPMIPower sends one chassis control command to the machine's BMC. Actions:
 // Reset, Cycle, Off, On.
@@ -43,6 +47,19 @@ func (a *Activities) IPMIPower(ctx context.Context, in Command) (CommandResult, 
 	return res, fail(err)
 }
 
+// ipmiHello is ipmitool's mc info: a session and one harmless read show that the
+// BMC is there and takes the account.
+func (a *Activities) ipmiHello(ctx context.Context, m config.Machine) error {
+	if m.IPMI.NeedsTool() {
+		_, err := a.tool(ctx, *m.IPMI, true, "", "mc", "info")
+		return err
+	}
+	return a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+		_, err := s.client.GetDeviceID(ctx)
+		return err
+	})
+}
+
 func noIPMI(m config.Machine) string {
 	if m.IPMI == nil {
 		return "no ipmi entry in the inventory"
@@ -54,6 +71,9 @@ func noIPMI(m config.Machine) string {
 // control command as often as it reaches them, so it is never repeated, and
 // silence after it is Unknown.
 func (a *Activities) ipmiControl(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
+	if m.IPMI.NeedsTool() {
+		return a.toolControl(ctx, m, action, ready)
+	}
 	what := "chassis power " + string(action)
 	s, err := a.ipmiOpen(ctx, *m.IPMI)
 	if err != nil {
@@ -83,7 +103,11 @@ func ipmiMeaning(err error) Meaning {
 	if !ok {
 		return Unknown
 	}
-	switch answer.CompletionCode() {
+	return completionMeaning(answer.CompletionCode())
+}
+
+func completionMeaning(code types.CompletionCode) Meaning {
+	switch code {
 	case types.CodeNodeBusy, 0xc4: // out of space
 		return NotSent
 	case 0x00, // the reply could not be read
@@ -99,6 +123,9 @@ func ipmiMeaning(err error) Meaning {
 }
 
 func (a *Activities) ipmiPower(ctx context.Context, m config.Machine) (string, error) {
+	if m.IPMI.NeedsTool() {
+		return a.toolState(ctx, m)
+	}
 	var state string
 	err := a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
 		status, err := s.client.GetChassisStatus(ctx)
@@ -154,83 +181,4 @@ func (a *Activities) ipmiMachine(in Read) (config.Machine, error) {
 		return m, meaning(NoRung, "%s: %s", m.FQDN, why)
 	}
 	return m, nil
-}
-
-// The old service's `sel list last 15`.
-const selLast = 15
-
-// IPMIList reads the last 15 entries of the system event log.
-func (a *Activities) IPMIList(ctx context.Context, in Read) (ReadResult, error) {
-	m, err := a.ipmiMachine(in)
-	if err != nil {
-		return ReadResult{}, fail(err)
-	}
-	var entries []*types.SEL
-	err = a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
-		entries, err = selTail(ctx, s)
-		return err
-	})
-	if err != nil {
-		return ReadResult{}, fail(endedOr(ctx, err))
-	}
-	return ReadResult{Text: selText(entries)}, nil
-}
-
-// Record IDs of the System Event Log (IPMI v2.0, 31.5).
-const (
-	selFirst = 0x0000
-	selNone  = 0xffff // as "next": there is none; as a question: the last one
-)
-
-// selTail walks the log by each entry's link to the next one, and keeps the
-// last few. IDs are usually counted up, so it begins that far before the last
-// one if there is an entry, and else at the first.
-func selTail(ctx context.Context, s *ipmiSession) ([]*types.SEL, error) {
-	info, err := s.client.GetSELInfo(ctx)
-	if err != nil || info.Entries == 0 {
-		return nil, err
-	}
-	id := uint16(selFirst)
-	if last, err := s.client.GetSELEntry(ctx, 0, selNone); err == nil {
-		if sel, err := types.ParseSEL(last.Data); err == nil && sel.RecordID > selLast {
-			start := sel.RecordID - selLast + 1
-			if _, err := s.client.GetSELEntry(ctx, 0, start); err == nil {
-				id = start
-			}
-		}
-	}
-	var out []*types.SEL
-	for range int(info.Entries) {
-		answer, err := s.client.GetSELEntry(ctx, 0, id)
-		if err != nil {
-			return nil, err
-		}
-		sel, err := types.ParseSEL(answer.Data)
-		if err != nil {
-			return nil, err
-		}
-		if out = append(out, sel); len(out) > selLast {
-			out = out[1:]
-		}
-		if id = answer.NextRecordID; id == selNone {
-			break
-		}
-	}
-	return out, nil
-}
-
-func selText(entries []*types.SEL) string {
-	if len(entries) == 0 {
-		return "SEL has no entries"
-	}
-	var b strings.Builder
-	for _, e := range entries {
-		if s := e.Standard; s != nil {
-			fmt.Fprintf(&b, "%4x | %s | %s #0x%02x | %s | %s\n", e.RecordID, s.Timestamp.UTC().Format("2006-01-02 15:04:05 UTC"),
-				s.SensorType, uint8(s.SensorNumber), s.EventString(), s.EventDir)
-		} else {
-			fmt.Fprintf(&b, "%4x | OEM record %s\n", e.RecordID, e.RecordType)
-		}
-	}
-	return strings.TrimRight(b.String(), "\n")
 }

@@ -404,7 +404,7 @@ func TestIPMIOlderCipherSuite(t *testing.T) {
 			_, err := r.ipmiControl(t.Context(), m, Reset, allowed)
 			if c.meaning != "" {
 				require.Equal(t, c.meaning, MeaningOf(err), "%v", err)
-				require.ErrorContains(t, err, "neither cipher suite")
+				require.ErrorContains(t, err, "none of the cipher suites")
 				require.Empty(t, r.lab.Controls(""))
 				return
 			}

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -50,17 +51,19 @@ type ipmiSession struct {
 // been taken for the reply to the next message: it is made again on a fresh
 // socket. Errors: Refused for what the BMC said clearly, NotSent for all else.
 func (a *Activities) ipmiOpen(ctx context.Context, b config.IPMI) (*ipmiSession, error) {
-	privilege, ok := ipmiPrivileges[a.Config.Devices.IPMIPrivilege]
+	level := cmp.Or(b.Privilege, a.Config.Devices.IPMIPrivilege)
+	privilege, ok := ipmiPrivileges[level]
 	if !ok {
-		return nil, refused("ipmi: %q is no privilege level", a.Config.Devices.IPMIPrivilege)
+		return nil, refused("ipmi: %q is no privilege level", level)
 	}
+	order := suites(b)
 	setup, cancel := context.WithTimeout(ctx, a.Config.Devices.IPMISession.D())
 	defer cancel()
 	var err error
-	for suite := 0; setup.Err() == nil && suite < len(ipmiSuites); {
+	for suite := 0; setup.Err() == nil && suite < len(order); {
 		var s *ipmiSession
 		var repeated bool
-		s, repeated, err = a.ipmiTry(setup, b, ipmiSuites[suite], privilege)
+		s, repeated, err = a.ipmiTry(setup, b, order[suite], privilege)
 		if err == nil {
 			s.stop()
 			s.stop = context.AfterFunc(ctx, s.conn.cut)
@@ -81,7 +84,7 @@ func (a *Activities) ipmiOpen(ctx context.Context, b config.IPMI) (*ipmiSession,
 		}
 	}
 	if ipmiRefusal(err) == nextSuite {
-		return nil, refused("ipmi %s: neither cipher suite 17 nor 3 is accepted: %w", b.Addr(), err)
+		return nil, refused("ipmi %s: none of the cipher suites %v is accepted: %w", b.Addr(), order, err)
 	}
 	if setup.Err() != nil && ctx.Err() == nil {
 		return nil, notSent("ipmi %s: no session within %s: %w", b.Addr(), a.Config.Devices.IPMISession, err)

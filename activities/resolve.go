@@ -50,6 +50,7 @@ type Timing struct {
 	Retry     config.Duration `json:"retry"`
 	LastLook  config.Duration `json:"last_look"`
 	Heartbeat config.Duration `json:"heartbeat"`
+	SoftOff   config.Duration `json:"soft_off,omitzero"`
 }
 
 // ResolveJob finds the machine and says which rungs can be tried on it. It
@@ -74,6 +75,7 @@ func (a *Activities) ResolveJob(_ context.Context, in ResolveInput) (Plan, error
 // It fails with NoRung where no rung of the task can be tried.
 func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg.Ladder)}
+	plan.Timing.SoftOff = cfg.Devices.IPMIStatusWait
 	names := []string{task}
 	if task == "reboot" {
 		names = cfg.Ladder.Methods

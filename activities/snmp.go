@@ -179,7 +179,7 @@ func (a *Activities) snmpState(ctx context.Context, o config.Outlet) (string, er
 func (a *Activities) snmpOpen(ctx context.Context, o config.Outlet, timeout time.Duration, repeats int) (*gosnmp.GoSNMP, func(), error) {
 	g := &gosnmp.GoSNMP{
 		Target: o.Host, Port: uint16(o.Port), Transport: "udp", //nolint:gosec // a port
-		Version: gosnmp.Version2c, Community: a.Config.Devices.SNMPCommunity.Reveal(),
+		Version: gosnmp.Version2c, Community: a.community().Reveal(),
 		Timeout: timeout, Retries: repeats, Context: ctx, MaxOids: gosnmp.MaxOids,
 	}
 	if err := g.Connect(); err != nil {
@@ -188,6 +188,14 @@ func (a *Activities) snmpOpen(ctx context.Context, o config.Outlet, timeout time
 	conn := g.Conn
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	return g, func() { stop(); _ = conn.Close() }, nil
+}
+
+// community is SNMP_COMMUNITY, or else what the inventory's one file says.
+func (a *Activities) community() config.Secret {
+	if c := a.Config.Devices.SNMPCommunity; !c.IsZero() {
+		return c
+	}
+	return a.Inventory().Community
 }
 
 func oid(column string, o config.Outlet) string {

@@ -68,6 +68,8 @@ type Devices struct {
 	IPMITimeout    Duration // IPMI_TIMEOUT: one control command, sent once, 20s
 	IPMISession    Duration // IPMI_SESSION_TIMEOUT: setting a session up, with its repeats, 15s
 	IPMIPrivilege  string   // IPMI_PRIVILEGE: CALLBACK, USER, OPERATOR, ADMINISTRATOR
+	IPMIStatusWait Duration // IPMI_POWER_STATUS_WAIT: from a soft power off until a hard one, 120s
+	IPMIStatusPoll Duration // IPMI_POWER_STATUS_INTERVAL: between two readings of the power state meanwhile, 15s
 	SNMPTimeout    Duration // SNMP_TIMEOUT: one control command, sent once, 10s
 	SNMPCommunity  Secret   // SNMP_COMMUNITY (v2c, read and write)
 	SNMPVerify     Duration // SNMP_VERIFY_TIMEOUT: until the outlet's status must read as commanded, 30s
@@ -101,6 +103,7 @@ const DetailOutlets = "outlets"
 // Files are the paths of the inventory. A file that is named must exist; one that
 // is not named has a default path and may be missing.
 type Files struct {
+	Worker        string   // WORKER_CONFIG_PATH; where it is set the four others are not read
 	SSH           string   // FQDN_TO_SSH_FILE; "" is ssh.json
 	IPMI          string   // FQDN_TO_IPMI_FILE; "" is ipmi.json
 	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json

@@ -48,20 +48,19 @@ func (r *reading) ssh(e *entry, m *draft) {
 	r.claims.take(e.place("addr"), "SSH at "+where, "belongs to", m.FQDN)
 }
 
-// ipmi reads {"ipmi": {"user", "password"}, "addr", "port", "probe"}.
+// ipmi reads {"ipmi": {"user", "password", "kg", "privilege", "cipher_suites"}, "addr", "port", "probe"}.
 func (r *reading) ipmi(e *entry, m *draft) {
 	host, port := e.host(m.FQDN), e.port(ipmiPort)
 	n := e.need("ipmi")
 	if n == nil {
 		return
 	}
-	in := r.object(e.path, e.about+": ipmi", n, "user", "password")
-	m.IPMI = &IPMI{Host: host, Port: port, User: in.text("user"), Password: in.secret("password", maxIPMIPassword)}
+	in := r.object(e.path, e.about+": ipmi", n, "user", "password", "kg", "privilege", "cipher_suites")
+	m.IPMI = &IPMI{Host: host, Port: port}
+	r.account(in, m.IPMI)
+	in.session(m.IPMI)
 	if r.namesOnly {
-		m.IPMI.Password = Secret{}
-	}
-	if len(m.IPMI.User) > maxIPMIUser {
-		in.wrong(in.place("user").line, "\"user\" must be %d bytes at most", maxIPMIUser)
+		m.IPMI.KG = Secret{}
 	}
 	r.claims.take(e.place("addr"), "BMC "+dialled(host, port), "belongs to", m.FQDN)
 }

@@ -14,6 +14,9 @@ type Inventory struct {
 	// Warnings are what LoadInventory found that works but ought to be put
 	// right, such as a private key that others may read.
 	Warnings []string
+	// Community is WORKER_CONFIG_PATH's snmp_community_string, which counts where
+	// SNMP_COMMUNITY is not set.
+	Community Secret
 
 	machines map[Name]*Machine
 }

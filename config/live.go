@@ -29,7 +29,7 @@ type Live struct {
 
 	mu     sync.Mutex // held by whoever looks at the files; the others do not wait
 	looked time.Time
-	seen   []os.FileInfo // by kindsOfFiles; nil for a missing file
+	seen   []os.FileInfo // by sources; nil for a missing file
 	good   []os.FileInfo // seen before the current inventory was read
 	young  bool          // a file was written so shortly before it was read that it may have been written again
 	told   string        // the mistakes that were reported last
@@ -101,7 +101,7 @@ func young(infos []os.FileInfo, now time.Time) bool {
 // likely a file that somebody is about to put back.
 func (l *Live) gone(seen []os.FileInfo) error {
 	var mistakes []error
-	for i, kind := range kindsOfFiles {
+	for i, kind := range sources(l.files) {
 		if path, optional := kind.at(l.files); optional && l.good[i] != nil && seen[i] == nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: is gone; its machines stay until it is back or the process starts anew", path))
 		}
@@ -110,8 +110,8 @@ func (l *Live) gone(seen []os.FileInfo) error {
 }
 
 func stat(files Files) []os.FileInfo {
-	infos := make([]os.FileInfo, len(kindsOfFiles))
-	for i, kind := range kindsOfFiles {
+	infos := make([]os.FileInfo, len(sources(files)))
+	for i, kind := range sources(files) {
 		path, _ := kind.at(files)
 		if info, err := os.Stat(path); err == nil { // else LoadInventory says what is wrong
 			infos[i] = info

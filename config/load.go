@@ -181,12 +181,16 @@ func (e *environ) object(name string) string {
 
 func (e *environ) files() Files {
 	f := Files{
+		Worker:        e.text("WORKER_CONFIG_PATH", ""),
 		SSH:           e.text("FQDN_TO_SSH_FILE", ""),
 		IPMI:          e.text("FQDN_TO_IPMI_FILE", ""),
 		PDU:           e.text("FQDN_TO_PDU_FILE", ""),
 		Xen:           e.text("FQDN_TO_XEN_FILE", ""),
 		SSHAgent:      e.text("SSH_AUTH_SOCK", "") != "",
 		FQDNTemplates: e.list("FQDN_TEMPLATES", strings.Join(defaultTemplates, ",")),
+	}
+	if f.Worker != "" && f.SSH+f.IPMI+f.PDU+f.Xen != "" {
+		e.wrong("WORKER_CONFIG_PATH", f.Worker, "must not be set together with a FQDN_TO_..._FILE: it is the whole inventory")
 	}
 	for _, template := range f.FQDNTemplates {
 		if _, err := parseTemplate(template); err != nil {

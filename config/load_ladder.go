@@ -69,6 +69,8 @@ func (e *environ) devices() Devices {
 		SSHAgent:       e.text("SSH_AUTH_SOCK", ""),
 		IPMITimeout:    e.duration("IPMI_TIMEOUT", 20*time.Second, 100*time.Millisecond),
 		IPMISession:    e.duration("IPMI_SESSION_TIMEOUT", 15*time.Second, 100*time.Millisecond),
+		IPMIStatusWait: e.duration("IPMI_POWER_STATUS_WAIT", 120*time.Second, 100*time.Millisecond),
+		IPMIStatusPoll: e.duration("IPMI_POWER_STATUS_INTERVAL", 15*time.Second, 10*time.Millisecond),
 		// Chassis Control asks for Operator (IPMI v2.0, appendix G).
 		IPMIPrivilege: e.oneOf("IPMI_PRIVILEGE", "OPERATOR", "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR"),
 		SNMPTimeout:   e.duration("SNMP_TIMEOUT", 10*time.Second, 100*time.Millisecond),

@@ -30,6 +30,8 @@ type Machine struct {
 	IPMI    *IPMI    // FQDN_TO_IPMI_FILE
 	Outlets []Outlet // FQDN_TO_PDU_FILE
 	Xen     *Xen     // FQDN_TO_XEN_FILE
+	BugCC   []string // WORKER_CONFIG_PATH's bug_cc: who is copied on the machine's bugs
+	ILOHost string   // WORKER_CONFIG_PATH's ilo: where the machine's iLO is dialled; "" is none, or FQDN
 }
 
 // Probe says how roller sees whether a machine is up: an ICMP echo, or a TCP
@@ -73,7 +75,17 @@ type IPMI struct {
 	Port     int    // UDP, 623 unless the entry says otherwise
 	User     string
 	Password Secret
+
+	KG           Secret              // the BMC's key-generating key, where it has one (two-key login)
+	Privilege    string              // of the session; "" is IPMI_PRIVILEGE
+	CipherSuites []int               // in the order they are tried; none is 17, then 3
+	Bridge       []string            // ipmitool's options from the chassis manager at Host to the machine's own controller
+	Commands     map[string][]string // ipmitool's words for a task where a machine type has its own
 }
+
+// NeedsTool reports whether the BMC is spoken to by the ipmitool binary: the Go
+// library neither bridges nor takes a key-generating key.
+func (b IPMI) NeedsTool() bool { return len(b.Bridge) > 0 || len(b.Commands) > 0 || !b.KG.IsZero() }
 
 // Addr returns host:port.
 func (b IPMI) Addr() string { return net.JoinHostPort(b.Host, strconv.Itoa(b.Port)) }

@@ -12,13 +12,24 @@ type kindOfFile struct {
 	path     func(Files) string
 	keys     []string
 	read     func(r *reading, e *entry, m *draft)
+	whole    func(r *reading, path string, root *node) // in the place of read, where the file has a shape of its own
 }
 
 var kindsOfFiles = []kindOfFile{
-	{"ssh.json", func(f Files) string { return f.SSH }, []string{"ssh", "addr", "port", "probe"}, (*reading).ssh},
-	{"ipmi.json", func(f Files) string { return f.IPMI }, []string{"ipmi", "addr", "port", "probe"}, (*reading).ipmi},
-	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe"}, (*reading).pdu},
-	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen},
+	{"ssh.json", func(f Files) string { return f.SSH }, []string{"ssh", "addr", "port", "probe"}, (*reading).ssh, nil},
+	{"ipmi.json", func(f Files) string { return f.IPMI }, []string{"ipmi", "addr", "port", "probe"}, (*reading).ipmi, nil},
+	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe"}, (*reading).pdu, nil},
+	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen, nil},
+}
+
+// sources returns the kinds of files that make up the inventory: the later one
+// alone where it is named, because two places for one machine's credentials
+// would contradict each other without a word.
+func sources(f Files) []kindOfFile {
+	if f.Worker != "" {
+		return []kindOfFile{workerFile}
+	}
+	return kindsOfFiles
 }
 
 // at returns the path of a kind of file, and whether it may be missing.
@@ -40,6 +51,7 @@ type reading struct {
 	machines  map[Name]*draft
 	keys      map[string]bool // private key files that were looked at
 	warnings  []string
+	community Secret
 }
 
 // draft is a machine while it is read.
@@ -50,7 +62,7 @@ type draft struct {
 	probeAt place
 }
 
-// LoadInventory reads the four files into one Inventory. Its error names every
+// LoadInventory reads the four files, or the one of WORKER_CONFIG_PATH, into one Inventory. Its error names every
 // mistake of every file, one a line, each with file and line and none with a
 // password.
 func LoadInventory(files Files) (*Inventory, error) {
@@ -59,7 +71,7 @@ func LoadInventory(files Files) (*Inventory, error) {
 		return nil, err
 	}
 	var order []string
-	for _, kind := range kindsOfFiles {
+	for _, kind := range sources(files) {
 		path, optional := kind.at(files)
 		order = append(order, path)
 		r.file(kind, path, optional)
@@ -67,7 +79,7 @@ func LoadInventory(files Files) (*Inventory, error) {
 	if err := r.err(order); err != nil {
 		return nil, err
 	}
-	v := &Inventory{Warnings: r.warnings, machines: make(map[Name]*Machine, len(r.machines))}
+	v := &Inventory{Community: r.community, Warnings: r.warnings, machines: make(map[Name]*Machine, len(r.machines))}
 	for n, d := range r.machines {
 		v.machines[n] = &d.Machine
 	}
@@ -101,6 +113,11 @@ func (r *reading) file(kind kindOfFile, path string, optional bool) {
 		r.list = append(r.list, *bad)
 	}
 	if root == nil {
+		return
+	}
+	if kind.whole != nil {
+		kind.whole(r, path, root)
+		r.warnOfReaders(kind, path)
 		return
 	}
 	if root.kind != "an object" {

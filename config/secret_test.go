@@ -31,7 +31,7 @@ func everySecret(t *testing.T) *Config {
 
 func TestSecretsNeverPrint(t *testing.T) {
 	t.Parallel()
-	m := Machine{IPMI: &IPMI{Host: "bmc", User: "admin", Password: NewSecret(hush)}}
+	m := Machine{IPMI: &IPMI{Host: "bmc", User: "admin", Password: NewSecret(hush), KG: NewSecret(hush)}}
 	config := everySecret(t)
 	values := map[string]any{
 		"secret": NewSecret(hush), "config": config, "config by value": *config,

@@ -23,6 +23,7 @@ var tasks = []task{
 	{name: "ssh_reboot", rung: true},
 	{name: "ipmi_reset", rung: true},
 	{name: "ipmi_cycle", rung: true},
+	{name: "ipmi_reboot", rung: true},
 	{name: "ipmi_on", rung: true},
 	{name: "ipmi_off", rung: true},
 	{name: "snmp_reboot", rung: true},

@@ -75,7 +75,7 @@ func (c *Config) reach(v *Inventory) error {
 			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %w", c.Devices.KnownHostsFile, err))
 		}
 	}
-	if c.Devices.SNMPCommunity.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {
+	if c.Devices.SNMPCommunity.IsZero() && v.Community.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {
 		mistakes = append(mistakes, errors.New("SNMP_COMMUNITY: must be set: the inventory has machines on a PDU"))
 	}
 	return errors.Join(mistakes...)

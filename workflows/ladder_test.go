@@ -83,7 +83,7 @@ func (w *world) mock() {
 		w.answers = w.answers[1:]
 		return next.result, next.err
 	}
-	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.SNMPOutlet} {
+	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.IPMIReboot, a.SNMPOutlet} {
 		w.env.OnActivity(f, mock.Anything, mock.Anything).Return(command).Maybe()
 	}
 	w.env.OnActivity(a.AwaitUp, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).Maybe()

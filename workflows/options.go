@@ -38,13 +38,22 @@ func forCommand(ctx workflow.Context, t activities.Timing, summary string) workf
 	})
 }
 
+// forOff: one that asks the operating system first waits for it.
+func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Context {
+	ctx = forCommand(ctx, t, rung+": off")
+	if settles(rung) {
+		ctx = workflow.WithStartToCloseTimeout(ctx, t.Down.D()+t.SoftOff.D()+t.Command.D())
+	}
+	return ctx
+}
+
 // forOn: powering on may be repeated without harm, so every error is retried,
 // for as long as one try of the caller's loop lasts.
 func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              TaskQueue,
-		StartToCloseTimeout:    t.Command.D(),
-		ScheduleToCloseTimeout: max(limit, t.Command.D()),
+		StartToCloseTimeout:    t.SoftOff.D() + t.Command.D(), // an off under way is waited for
+		ScheduleToCloseTimeout: max(limit, t.SoftOff.D()+t.Command.D()),
 		HeartbeatTimeout:       t.Heartbeat.D(),
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1.5, MaximumInterval: max(time.Minute, t.Retry.D())},
 		Summary:                summary,

@@ -22,7 +22,7 @@ func (r *run) offWaitOn(ctx workflow.Context, s step) error {
 	r.result.Off = true
 	r.show(ctx, "powering off")
 	var off activities.CommandResult
-	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, rung+": off"), s.activity, activities.Command{
+	err := workflow.ExecuteActivity(forOff(ctx, r.plan.Timing, rung), s.activity, activities.Command{
 		Machine: r.plan.Machine, Action: activities.Off, Since: r.since,
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 	}).Get(ctx, &off)
@@ -43,7 +43,8 @@ func (r *run) offWaitOn(ctx workflow.Context, s step) error {
 	if settleErr != nil && off.Power != string(activities.Off) {
 		r.letItAct(ctx)
 	}
-	if !r.powerOn(ctx, s, rung) {
+	pending := settles(rung) && off.Power != string(activities.Off)
+	if !r.powerOn(ctx, s, rung, pending) {
 		r.result.Outcome = StillOff
 		r.conclude(ctx, StillOff, "powered off, and could not be powered on again")
 		return join2(settleErr, temporal.NewNonRetryableApplicationError(r.attempt().Why, string(StillOff), nil))
@@ -81,7 +82,8 @@ func (r *run) dwell(ctx workflow.Context, rung string) error {
 // powerOn powers on what this run powered off, whatever became of the run: it
 // works on a context that no cancel reaches, and keeps trying for OnLimit. After
 // OnAlarm without success the bug says first that the machine is off.
-func (r *run) powerOn(ctx workflow.Context, s step, rung string) bool {
+// Pending says that the off may still be under way.
+func (r *run) powerOn(ctx workflow.Context, s step, rung string, pending bool) bool {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	t := r.plan.Timing
@@ -89,7 +91,7 @@ func (r *run) powerOn(ctx workflow.Context, s step, rung string) bool {
 	deadline := workflow.Now(dctx).Add(t.OnLimit.D())
 	for limit := t.OnAlarm.D(); ; limit = onTry {
 		err := workflow.ExecuteActivity(forOn(dctx, t, limit, rung+": on"), s.activity,
-			activities.Command{Machine: r.plan.Machine, Action: activities.On}).Get(dctx, nil)
+			activities.Command{Machine: r.plan.Machine, Action: activities.On, Pending: pending, RungRetry: t.OnLimit}).Get(dctx, nil)
 		if err == nil {
 			r.result.Off, r.result.Why = false, ""
 			return r.tell(dctx, AttrOff.ValueUnset()) == nil

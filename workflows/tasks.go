@@ -39,6 +39,7 @@ var steps = map[string]step{
 	"ipmi_cycle":        {command, a.IPMIPower, activities.Cycle},
 	"ipmi_on":           {power, a.IPMIPower, activities.On},
 	"ipmi_off":          {power, a.IPMIPower, activities.Off},
+	"ipmi_reboot":       {offOn, a.IPMIReboot, activities.Off},
 	"snmp_reboot":       {command, a.SNMPOutlet, activities.Reboot},
 	"snmp_rebootdelay":  {offOn, a.SNMPOutlet, activities.Off},
 	"file_bugzilla_bug": {kind: bug},
@@ -59,6 +60,10 @@ func asRung(name string) step {
 	}
 	return s
 }
+
+// settles reports whether a rung's off may act long after it was sent, because
+// it asks the operating system first.
+func settles(rung string) bool { return rung == "ipmi_reboot" }
 
 // exclusive reports whether a task needs the machine to itself.
 func exclusive(task string) bool { return !config.IsRead(task) }
