@@ -32,7 +32,8 @@ func (r *reading) key(at place, path string) {
 
 // warnOfReaders warns of passwords that everybody on the host may read.
 func (r *reading) warnOfReaders(kind kindOfFile, path string) {
-	if kind.fallback == "ipmi.json" {
+	switch kind.fallback {
+	case "ipmi.json", "ilo.json", "moonshot.json":
 		r.warnOfMode(path, "file with passwords", 0o007)
 	}
 }

@@ -184,6 +184,8 @@ func (e *environ) files() Files {
 		IPMI:          e.text("FQDN_TO_IPMI_FILE", ""),
 		PDU:           e.text("FQDN_TO_PDU_FILE", ""),
 		Xen:           e.text("FQDN_TO_XEN_FILE", ""),
+		ILO:           e.text("FQDN_TO_ILO_FILE", ""),
+		Moonshot:      e.text("FQDN_TO_MOONSHOT_FILE", ""),
 		FQDNTemplates: e.list("FQDN_TEMPLATES", strings.Join(defaultTemplates, ",")),
 	}
 	for _, template := range f.FQDNTemplates {

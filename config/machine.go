@@ -30,6 +30,9 @@ type Machine struct {
 	IPMI    *IPMI    // FQDN_TO_IPMI_FILE
 	Outlets []Outlet // FQDN_TO_PDU_FILE
 	Xen     *Xen     // FQDN_TO_XEN_FILE
+
+	ILO      *ILO      // FQDN_TO_ILO_FILE
+	Moonshot *Moonshot // FQDN_TO_MOONSHOT_FILE
 }
 
 // Probe says how roller sees whether a machine is up: an ICMP echo, or a TCP

@@ -19,6 +19,8 @@ var kindsOfFiles = []kindOfFile{
 	{"ipmi.json", func(f Files) string { return f.IPMI }, []string{"ipmi", "addr", "port", "probe"}, (*reading).ipmi},
 	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe"}, (*reading).pdu},
 	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen},
+	{"ilo.json", func(f Files) string { return f.ILO }, []string{"ilo", "addr", "port", "fingerprint", "probe"}, (*reading).ilo},
+	{"moonshot.json", func(f Files) string { return f.Moonshot }, []string{"moonshot", "addr", "port", "fingerprint", "probe"}, (*reading).moonshot},
 }
 
 // at returns the path of a kind of file, and whether it may be missing.
@@ -49,7 +51,7 @@ type draft struct {
 	probeAt place
 }
 
-// LoadInventory reads the four files into one Inventory. Its error names every
+// LoadInventory reads the files into one Inventory. Its error names every
 // mistake of every file, one a line, each with file and line and none with a
 // password.
 func LoadInventory(files Files) (*Inventory, error) {
