@@ -137,9 +137,14 @@ func (b *bmcHTTP) actOnce(r *http.Request, a *act) (*http.Response, error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { a.connected = true },
 	})
-	r = r.Clone(ctx)
-	r.Header.Del("If-Match") // an action has no state of its own to match
-	resp, body, err := b.exchange(r)
+	// A new request: a clone would keep the channel by which http.Client cancels.
+	q, err := http.NewRequestWithContext(ctx, r.Method, r.URL.String(), r.Body)
+	if err != nil {
+		return nil, err
+	}
+	q.Header, q.ContentLength, q.Close = r.Header.Clone(), r.ContentLength, true
+	q.Header.Del("If-Match") // an action has no state of its own to match
+	resp, body, err := b.exchange(q)
 	if resp != nil { // what the device decided stands, whatever became of the rest
 		a.status, a.body = resp.StatusCode, body
 		resp.Body = io.NopCloser(bytes.NewReader(body))

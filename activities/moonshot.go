@@ -40,7 +40,7 @@ func (a *Activities) moonshotSend(ctx context.Context, m config.Machine, _ Actio
 		return "", err
 	}
 	url := "https://" + at.Addr() + "/rest/v1/Systems/" + at.Node
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(moonshotReset))
+	r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, url, strings.NewReader(moonshotReset))
 	if err != nil {
 		return "", refused("moonshot %s: %w", at.Addr(), err)
 	}

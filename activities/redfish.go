@@ -59,6 +59,9 @@ func (a *Activities) redfishSend(ctx context.Context, m config.Machine, action A
 		if err := ready(); err != nil {
 			return err
 		}
+		if c, ok := s.GetClient().(*gofish.APIClient); ok { // no cancel tears the command in two
+			s.SetClient(c.WithContext(context.WithoutCancel(ctx)))
+		}
 		what, err = redfishPost(b, m.ILO.Addr(), s, kind)
 		return err
 	})

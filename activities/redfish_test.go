@@ -22,7 +22,7 @@ import (
 func webRig(t *testing.T, faults lab.Faults) (*rig, config.Machine) {
 	t.Helper()
 	r := newRig(t, lab.Spec{NoBMC: true, ILO: true, Moonshot: true, Faults: faults})
-	r.Config.Devices.ILOTimeout = config.Duration(2 * time.Second)
+	r.Config.Devices.ILOTimeout = config.Duration(10 * time.Second)
 	r.Config.Devices.ILOVerify = config.Duration(10 * time.Second)
 	m := r.entry(t)
 	ilo, node := *m.ILO, *m.Moonshot
@@ -147,7 +147,7 @@ func TestWebMeanings(t *testing.T) {
 			m.ILO.Fingerprint, m.Moonshot.Fingerprint = "", ""
 			r.Config.Devices.ILOCAFile = "/no/such/file"
 		}, meaning: Refused, says: "ILO_CA_FILE"},
-		"slow before the command": {faults: lab.Faults{Web: lab.WebFaults{SlowReads: true}}, spoil: impatient, meaning: NotSent, says: "deadline", ilo: true},
+		"slow before the command": {faults: lab.Faults{Web: lab.WebFaults{SlowReads: true}}, spoil: impatient, meaning: NotSent, says: "log in", ilo: true},
 		"garbage before it":       {faults: lab.Faults{Web: lab.WebFaults{GarbageReads: true}}, meaning: NotSent, says: "cannot be read", ilo: true},
 		"nothing offered":         {faults: lab.Faults{Web: lab.WebFaults{Offers: "Nmi"}}, meaning: Refused, says: "offers no reset", ilo: true},
 		"busy":                    {faults: lab.Faults{Web: lab.WebFaults{Busy: true}}, meaning: NotSent, says: "409 Conflict, Base.1.8.ResourceInUse", arrived: 1},
@@ -157,8 +157,8 @@ func TestWebMeanings(t *testing.T) {
 		"precondition":            {faults: lab.Faults{Web: lab.WebFaults{Status: 412}}, meaning: Refused, says: "412", arrived: 1},
 		"broken":                  {faults: lab.Faults{Web: lab.WebFaults{Status: 500}}, meaning: Unknown, says: "500", arrived: 1},
 		"unavailable":             {faults: lab.Faults{Web: lab.WebFaults{Status: 503}}, meaning: Unknown, says: "503", arrived: 1},
-		"lost reply":              {faults: lab.Faults{LoseCommandReply: true}, meaning: Unknown, says: "EOF", arrived: 1},
-		"garbage reply":           {faults: lab.Faults{Web: lab.WebFaults{GarbageReply: true}}, meaning: Unknown, says: "malformed", arrived: 1},
+		"lost reply":              {faults: lab.Faults{LoseCommandReply: true}, meaning: Unknown, says: "reset", arrived: 1},
+		"garbage reply":           {faults: lab.Faults{Web: lab.WebFaults{GarbageReply: true}}, meaning: Unknown, says: "reset", arrived: 1},
 		"not allowed any more":    {spoil: func(r *rig, _ *config.Machine) { r.Config.Devices.ILOCAFile = "forbid" }, meaning: Handover, says: "fence"},
 	} {
 		for protocol, send := range map[string]func(r *rig) func(context.Context, config.Machine, Action, func() error) (string, error){
@@ -242,11 +242,17 @@ func TestWebSilence(t *testing.T) {
 	require.Equal(t, NotSent, MeaningOf(err), "nothing but questions went out: %v", err)
 
 	r.machine.SetFaults(lab.Faults{})
+	r.Config.Devices.ILOTimeout = config.Duration(10 * time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
 	what, err := r.redfishSend(ctx, m, Reset, func() error { cancel(); return nil })
 	require.NoError(t, err)
 	require.Equal(t, "reset ForceRestart", what)
-	require.Eventually(t, func() bool { open, _ := r.machine.Sessions(); return open == 0 }, 5*time.Second, 10*time.Millisecond)
+	open, _ := r.machine.Sessions()
+	require.Zero(t, open)
+	ctx, cancel = context.WithCancel(t.Context())
+	what, err = r.moonshotSend(ctx, m, Reset, func() error { cancel(); return nil })
+	require.NoError(t, err)
+	require.Equal(t, "cold reset of c1n1", what)
 }
 
 // A handshake that never ends has sent nothing.

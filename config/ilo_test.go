@@ -39,7 +39,7 @@ func TestILOAndMoonshotEntries(t *testing.T) {
 	require.True(t, v.Machines()[0].Moonshot.Password.IsZero())
 
 	for _, path := range []string{w.files.ILO, w.files.Moonshot} {
-		require.NoError(t, os.Chmod(path, 0o604)) //nolint:gosec // what is warned of
+		require.NoError(t, os.Chmod(path, 0o604))
 	}
 	v, err = LoadInventory(w.files)
 	require.NoError(t, err)
