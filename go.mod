@@ -11,6 +11,7 @@ require (
 	github.com/prometheus-community/pro-bing v0.9.1
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
+	github.com/stmcginnis/gofish v0.22.0
 	github.com/stretchr/testify v1.12.1
 	github.com/taskcluster/httpbackoff/v3 v3.1.0
 	github.com/taskcluster/taskcluster/v44 v44.23.4

@@ -114,6 +114,10 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 		if len(m.Outlets) == 0 {
 			return "no pdu entry"
 		}
+	case "ilo":
+		return noILO(cfg.Devices, m)
+	case "moonshot":
+		return noMoonshot(m)
 	case "file":
 		if cfg.Bugzilla.URL == "" || cfg.Bugzilla.APIKey.IsZero() {
 			return "BUGZILLA_URL or BUGZILLA_API_KEY is not set"

@@ -78,6 +78,9 @@ type Devices struct {
 	XenPassword    Secret   // XEN_PASSWORD
 	ILOUsername    string   // ILO_USERNAME
 	ILOPassword    Secret   // ILO_PASSWORD
+	ILOTimeout     Duration // ILO_TIMEOUT: one request to an iLO or a chassis manager; a command is sent once, 30s
+	ILOVerify      Duration // ILO_VERIFY_TIMEOUT: until an iLO's power state, which some cache, must read as commanded, 60s
+	ILOCAFile      string   // ILO_CA_FILE: PEM; who signs certificates that are not pinned; "" is the system's roots
 }
 
 // The values of SSH_HOST_KEYS.
@@ -109,6 +112,8 @@ type Files struct {
 	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json
 	Xen           string   // FQDN_TO_XEN_FILE; "" is xen.json
 	SSHAgent      bool     // SSH_AUTH_SOCK is set: a key may be with the agent
+	ILO           string   // FQDN_TO_ILO_FILE; "" is ilo.json
+	Moonshot      string   // FQDN_TO_MOONSHOT_FILE; "" is moonshot.json
 	NamesOnly     bool     // no variable: for a process that needs no credentials, so that key files are not looked at
 	FQDNTemplates []string // FQDN_TEMPLATES, each with {worker_id} and {worker_group}
 }

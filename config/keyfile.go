@@ -92,7 +92,8 @@ func ParseCertificate(data []byte) (*ssh.Certificate, error) {
 
 // warnOfReaders warns of passwords that everybody on the host may read.
 func (r *reading) warnOfReaders(kind kindOfFile, path string) {
-	if kind.fallback == "ipmi.json" || kind.whole != nil {
+	named := map[string]bool{"ipmi.json": true, "ilo.json": true, "moonshot.json": true}
+	if named[kind.fallback] || kind.whole != nil {
 		r.warnOfMode(path, "file with passwords", 0o007)
 	}
 }

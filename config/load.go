@@ -187,9 +187,11 @@ func (e *environ) files() Files {
 		PDU:           e.text("FQDN_TO_PDU_FILE", ""),
 		Xen:           e.text("FQDN_TO_XEN_FILE", ""),
 		SSHAgent:      e.text("SSH_AUTH_SOCK", "") != "",
+		ILO:           e.text("FQDN_TO_ILO_FILE", ""),
+		Moonshot:      e.text("FQDN_TO_MOONSHOT_FILE", ""),
 		FQDNTemplates: e.list("FQDN_TEMPLATES", strings.Join(defaultTemplates, ",")),
 	}
-	if f.Worker != "" && f.SSH+f.IPMI+f.PDU+f.Xen != "" {
+	if f.Worker != "" && f.SSH+f.IPMI+f.PDU+f.Xen+f.ILO+f.Moonshot != "" {
 		e.wrong("WORKER_CONFIG_PATH", f.Worker, "must not be set together with a FQDN_TO_..._FILE: it is the whole inventory")
 	}
 	for _, template := range f.FQDNTemplates {

@@ -81,5 +81,8 @@ func (e *environ) devices() Devices {
 		XenPassword:   e.secret("XEN_PASSWORD"),
 		ILOUsername:   e.text("ILO_USERNAME", ""),
 		ILOPassword:   e.secret("ILO_PASSWORD"),
+		ILOTimeout:    e.duration("ILO_TIMEOUT", 30*time.Second, 100*time.Millisecond),
+		ILOVerify:     e.duration("ILO_VERIFY_TIMEOUT", 60*time.Second, 100*time.Millisecond),
+		ILOCAFile:     e.text("ILO_CA_FILE", ""),
 	}
 }

@@ -72,6 +72,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
 		IPMIPrivilege:  "OPERATOR",
 		IPMIStatusWait: Duration(2 * time.Minute), IPMIStatusPoll: Duration(15 * time.Second), SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
+		ILOTimeout: Duration(30 * time.Second), ILOVerify: Duration(time.Minute),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
@@ -110,7 +111,7 @@ func TestLoadReads(t *testing.T) {
 	}
 }
 
-const tasksKnown = "reboot, ping, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, file_bugzilla_bug"
+const tasksKnown = "reboot, ping, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, file_bugzilla_bug"
 
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,9 @@ type Machine struct {
 	Xen     *Xen     // FQDN_TO_XEN_FILE
 	BugCC   []string // WORKER_CONFIG_PATH's bug_cc: who is copied on the machine's bugs
 	ILOHost string   // WORKER_CONFIG_PATH's ilo: where the machine's iLO is dialled; "" is none, or FQDN
+
+	ILO      *ILO      // FQDN_TO_ILO_FILE
+	Moonshot *Moonshot // FQDN_TO_MOONSHOT_FILE
 }
 
 // Probe says how roller sees whether a machine is up: an ICMP echo, or a TCP

@@ -20,6 +20,8 @@ var kindsOfFiles = []kindOfFile{
 	{"ipmi.json", func(f Files) string { return f.IPMI }, []string{"ipmi", "addr", "port", "probe"}, (*reading).ipmi, nil},
 	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe"}, (*reading).pdu, nil},
 	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen, nil},
+	{"ilo.json", func(f Files) string { return f.ILO }, []string{"ilo", "addr", "port", "fingerprint", "probe"}, (*reading).ilo, nil},
+	{"moonshot.json", func(f Files) string { return f.Moonshot }, []string{"moonshot", "addr", "port", "fingerprint", "probe"}, (*reading).moonshot, nil},
 }
 
 // sources returns the kinds of files that make up the inventory: the later one
@@ -62,7 +64,7 @@ type draft struct {
 	probeAt place
 }
 
-// LoadInventory reads the four files, or the one of WORKER_CONFIG_PATH, into one Inventory. Its error names every
+// LoadInventory reads the files, or the one of WORKER_CONFIG_PATH, into one Inventory. Its error names every
 // mistake of every file, one a line, each with file and line and none with a
 // password.
 func LoadInventory(files Files) (*Inventory, error) {

@@ -28,6 +28,8 @@ var tasks = []task{
 	{name: "ipmi_off", rung: true},
 	{name: "snmp_reboot", rung: true},
 	{name: "snmp_rebootdelay", rung: true},
+	{name: "ilo_reboot", rung: true},
+	{name: "moonshot_reset", rung: true},
 	{name: bugRung, rung: true},
 }
 

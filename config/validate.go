@@ -78,7 +78,19 @@ func (c *Config) reach(v *Inventory) error {
 	if c.Devices.SNMPCommunity.IsZero() && v.Community.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {
 		mistakes = append(mistakes, errors.New("SNMP_COMMUNITY: must be set: the inventory has machines on a PDU"))
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(append(mistakes, c.reachILO(machines)...)...)
+}
+
+// reachILO checks what machines with an iLO share.
+func (c *Config) reachILO(machines []Machine) []error {
+	var mistakes []error
+	if c.Devices.ILOUsername == "" && slices.ContainsFunc(machines, func(m Machine) bool { return m.ILO != nil && m.ILO.User == "" }) {
+		mistakes = append(mistakes, errors.New("ILO_USERNAME: must be set: the inventory has an ilo entry without a user"))
+	}
+	if _, err := c.Devices.ILORoots(); err != nil {
+		mistakes = append(mistakes, err)
+	}
+	return mistakes
 }
 
 // variable is one of some that mean something only together.

@@ -18,6 +18,7 @@ type View struct {
 	SSH         string `json:"ssh"`              // address and port, also of the probe
 	BMC         string `json:"bmc,omitempty"`    // address and port
 	PDU         string `json:"pdu,omitempty"`    // address and port
+	Web         string `json:"web,omitempty"`    // address and port of iLO and chassis manager
 	Outlet      string `json:"outlet,omitempty"` // "pdu1.mdc1.example:AA1"
 	State       State  `json:"state"`
 	Faults      Faults `json:"faults"`
@@ -31,6 +32,9 @@ func (m *Machine) View() View {
 	}
 	if m.bmc != nil {
 		v.BMC = hostPort(m.addr, BMCPort)
+	}
+	if m.web != nil {
+		v.Web = hostPort(m.addr, WebPort)
 	}
 	if m.outlet != nil {
 		v.PDU = hostPort(m.PDUAddr(), PDUPort)

@@ -30,6 +30,7 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 	inventories := map[string]inventory{
 		"ssh.json": l.sshInventory(key), "ipmi.json": l.ipmiInventory(), "pdus.json": l.pduInventory(),
 		"xen.json": {}, // no hypervisor is simulated
+		"ilo.json": l.iloInventory(), "moonshot.json": l.moonshotInventory(),
 	}
 	for name, inv := range inventories {
 		if err := writeJSON(filepath.Join(dir, name), inv); err != nil {
@@ -44,12 +45,14 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 		return nil, err
 	}
 	return map[string]string{
-		"FQDN_TO_SSH_FILE":     filepath.Join(dir, "ssh.json"),
-		"FQDN_TO_IPMI_FILE":    filepath.Join(dir, "ipmi.json"),
-		"FQDN_TO_PDU_FILE":     filepath.Join(dir, "pdus.json"),
-		"FQDN_TO_XEN_FILE":     filepath.Join(dir, "xen.json"),
-		"SSH_KNOWN_HOSTS_FILE": hosts,
-		"SNMP_COMMUNITY":       CommunityWrite,
+		"FQDN_TO_SSH_FILE":      filepath.Join(dir, "ssh.json"),
+		"FQDN_TO_IPMI_FILE":     filepath.Join(dir, "ipmi.json"),
+		"FQDN_TO_PDU_FILE":      filepath.Join(dir, "pdus.json"),
+		"FQDN_TO_XEN_FILE":      filepath.Join(dir, "xen.json"),
+		"FQDN_TO_ILO_FILE":      filepath.Join(dir, "ilo.json"),
+		"FQDN_TO_MOONSHOT_FILE": filepath.Join(dir, "moonshot.json"),
+		"SSH_KNOWN_HOSTS_FILE":  hosts,
+		"SNMP_COMMUNITY":        CommunityWrite,
 	}, nil
 }
 

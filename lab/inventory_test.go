@@ -12,14 +12,15 @@ import (
 func TestFilesAreAnInventory(t *testing.T) {
 	t.Parallel()
 	l := startLab(t,
-		Spec{WorkerID: "MS1-10", SSHBootID: true},
+		Spec{WorkerID: "MS1-10", SSHBootID: true, ILO: true, Moonshot: true},
 		Spec{WorkerID: "ms1-11"},
 		Spec{WorkerID: "bare", NoSSH: true, NoBMC: true, NoOutlet: true})
 	env, err := l.WriteFiles(t.TempDir())
 	require.NoError(t, err)
 	inventory, err := config.LoadInventory(config.Files{
 		SSH: env["FQDN_TO_SSH_FILE"], IPMI: env["FQDN_TO_IPMI_FILE"], PDU: env["FQDN_TO_PDU_FILE"],
-		Xen: env["FQDN_TO_XEN_FILE"], FQDNTemplates: []string{"{worker_id}.test.releng.{worker_group}.mozilla.com"},
+		Xen: env["FQDN_TO_XEN_FILE"], ILO: env["FQDN_TO_ILO_FILE"], Moonshot: env["FQDN_TO_MOONSHOT_FILE"],
+		FQDNTemplates: []string{"{worker_id}.test.releng.{worker_group}.mozilla.com"},
 	})
 	require.NoError(t, err)
 	require.Len(t, inventory.Machines(), 3)
@@ -38,6 +39,10 @@ func TestFilesAreAnInventory(t *testing.T) {
 	require.Equal(t, hostPort(m.PDUAddr(), PDUPort), full.Outlets[0].Addr())
 	require.Equal(t, m.Outlet(), full.Outlets[0].String())
 	require.False(t, found("ms1-11").SSH.BootID)
+	pin := config.FingerprintOf(m.Certificate())
+	require.Equal(t, []any{hostPort(m.Addr(), WebPort), BMCUser, pin}, []any{full.ILO.Addr(), full.ILO.User, full.ILO.Fingerprint})
+	require.Equal(t, []any{hostPort(m.Addr(), WebPort), MoonshotNode, pin}, []any{full.Moonshot.Addr(), full.Moonshot.Node, full.Moonshot.Fingerprint})
+	require.Nil(t, l.Machine("ms1-11").Certificate())
 
 	bare := found("bare")
 	require.Equal(t, []string{l.Machine("bare").Addr(), "tcp:2022"}, []string{bare.Addr, bare.Probe.String()})

@@ -12,6 +12,9 @@ const (
 	DeviceSSH = "ssh"
 	DeviceBMC = "bmc"
 	DevicePDU = "pdu"
+
+	DeviceILO      = "ilo"
+	DeviceMoonshot = "moonshot"
 )
 
 // Entry is one command that a device received, or one datagram's worth of it:
@@ -20,7 +23,7 @@ type Entry struct {
 	Seq      int       `json:"seq"`      // order of arrival in this lab, shared with Edges
 	At       time.Time `json:"at"`       // when the command arrived
 	End      time.Time `json:"end"`      // when the device had dealt with it, before the reply
-	Device   string    `json:"device"`   // "ssh", "bmc" or "pdu"
+	Device   string    `json:"device"`   // one of the Device constants
 	Host     string    `json:"host"`     // the device: the PDU's name, else the machine's
 	Machine  string    `json:"machine"`  // FQDN
 	Command  string    `json:"command"`  // "reboot", "chassis power reset", "set AA1 off", "get AA1 status"

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -15,6 +16,7 @@ const (
 	SSHPort = 2022 // TCP
 	BMCPort = 6623 // UDP
 	PDUPort = 1161 // UDP
+	WebPort = 8443 // TCP, of the iLO and the chassis manager
 )
 
 // Accounts, the same on every device of a kind.
@@ -47,6 +49,7 @@ type Machine struct {
 	addr   string
 	outlet *outlet // nil without one
 	bmc    *board  // nil without one
+	web    *web    // nil without an iLO and a chassis manager
 	host   hostKeys
 
 	mu       sync.Mutex
@@ -83,6 +86,13 @@ func (m *Machine) start() error {
 		}
 		m.bmc = b
 	}
+	if m.spec.ILO || m.spec.Moonshot {
+		w, err := startWeb(m)
+		if err != nil {
+			return err
+		}
+		m.web = w
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fed, m.switched = true, true
@@ -102,10 +112,14 @@ func (m *Machine) stop() error {
 	m.closed = true
 	m.goDown(hardStop)
 	m.mu.Unlock()
-	if m.bmc == nil {
-		return nil
+	var errs []error
+	if m.web != nil {
+		errs = append(errs, m.web.stop())
 	}
-	return m.bmc.stop()
+	if m.bmc != nil {
+		errs = append(errs, m.bmc.stop())
+	}
+	return errors.Join(errs...)
 }
 
 // Spec returns what the machine was started from.

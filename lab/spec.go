@@ -17,6 +17,8 @@ type Spec struct {
 	NoBMC       bool   `json:"no_bmc,omitempty"`      // there is no BMC
 	NoOutlet    bool   `json:"no_outlet,omitempty"`   // no PDU feeds it
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
+	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
+	Moonshot    bool   `json:"moonshot,omitempty"`    // a chassis manager speaks HP's REST
 }
 
 // FQDN returns the machine's name as the inventory files spell it.
@@ -38,6 +40,8 @@ type Faults struct {
 	OutletStuck      bool          `json:"outlet_stuck,omitempty"`       // the PDU acknowledges a Set but the outlet does not change
 	PDUDead          bool          `json:"pdu_dead,omitempty"`           // the PDU is silent about this machine's outlet
 	WrongHostKey     bool          `json:"wrong_host_key,omitempty"`     // sshd shows a key that is not in known_hosts
+
+	Web WebFaults `json:"web,omitzero"` // of the iLO and the chassis manager; to them DeadBMC and LoseCommandReply mean the same as to the BMC
 }
 
 // Timing is how long a machine takes. Zero fields have defaults.

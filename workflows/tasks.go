@@ -42,6 +42,8 @@ var steps = map[string]step{
 	"ipmi_reboot":       {offOn, a.IPMIReboot, activities.Off},
 	"snmp_reboot":       {command, a.SNMPOutlet, activities.Reboot},
 	"snmp_rebootdelay":  {offOn, a.SNMPOutlet, activities.Off},
+	"ilo_reboot":        {command, a.RedfishReset, activities.Reset},
+	"moonshot_reset":    {command, a.MoonshotReset, activities.Reset},
 	"file_bugzilla_bug": {kind: bug},
 	"ping":              {kind: read, activity: a.Ping},
 	"ipmi_status":       {kind: read, activity: a.IPMIStatus},

@@ -1,0 +1,67 @@
+package activities
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// moonshotReset is the body of the one command (HP's RESTful interface of 2014,
+// ComputerSystem, before Redfish: the action is POSTed to the system itself).
+const moonshotReset = `{"Action":"Reset","ResetType":"ColdReset"}`
+
+// MoonshotReset resets the machine as a node of an HP Moonshot chassis, by its
+// manager's own REST. Action: Reset.
+func (a *Activities) MoonshotReset(ctx context.Context, in Command) (CommandResult, error) {
+	res, err := a.command(ctx, in, deed{
+		actions: []Action{Reset},
+		missing: noMoonshot,
+		send:    a.moonshotSend,
+	})
+	return res, fail(err)
+}
+
+func noMoonshot(m config.Machine) string {
+	if m.Moonshot == nil {
+		return "no moonshot entry"
+	}
+	return ""
+}
+
+// moonshotSend POSTs once, with Basic authentication: the manager has no
+// sessions in this interface.
+func (a *Activities) moonshotSend(ctx context.Context, m config.Machine, _ Action, ready func() error) (string, error) {
+	at := *m.Moonshot
+	what := "cold reset of " + at.Node
+	b, err := newBMCHTTP(a.Config.Devices, at.Fingerprint)
+	if err != nil {
+		return "", err
+	}
+	url := "https://" + at.Addr() + "/rest/v1/Systems/" + at.Node
+	r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, url, strings.NewReader(moonshotReset))
+	if err != nil {
+		return "", refused("moonshot %s: %w", at.Addr(), err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.SetBasicAuth(at.User, at.Password.Reveal())
+	if err := ready(); err != nil {
+		return "", err
+	}
+	b.arm()
+	if resp, err := b.client().Do(r); err == nil {
+		_ = resp.Body.Close() // in memory
+	}
+	done := b.outcome()
+	mean, already := actMeaning(done)
+	switch {
+	case already:
+		return "", notSent("moonshot %s: %s: %s", at.Addr(), what, actText(done))
+	case mean == "":
+		return what, nil
+	case done.status == 0:
+		return sentIf(mean, what), meaning(mean, "moonshot %s: %s: %w", at.Addr(), what, done.err)
+	}
+	return sentIf(mean, what), meaning(mean, "moonshot %s: %s: %s", at.Addr(), what, actText(done))
+}

@@ -1,0 +1,192 @@
+package lab
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// WebFaults is what is wrong with a machine's iLO and chassis manager, beside
+// what Faults says of every device.
+type WebFaults struct {
+	NoSessions   bool          `json:"no_sessions,omitempty"`   // there is no SessionService: Basic only
+	Offers       string        `json:"offers,omitempty"`        // the only reset type that is offered; "": the usual ones
+	Info         bool          `json:"info,omitempty"`          // what is offered stands in the ActionInfo
+	Busy         bool          `json:"busy,omitempty"`          // commands are answered 409
+	Already      bool          `json:"already,omitempty"`       // commands are answered 400, "already in that state"
+	Status       int           `json:"status,omitempty"`        // commands are answered with this status
+	StaleFor     time.Duration `json:"stale_for,omitempty"`     // PowerState is read anew only after so long
+	GarbageReads bool          `json:"garbage_reads,omitempty"` // questions are answered with what is no JSON
+	GarbageReply bool          `json:"garbage_reply,omitempty"` // commands are carried out and answered with what is no HTTP
+	SlowReads    bool          `json:"slow_reads,omitempty"`    // questions are not answered at all
+}
+
+// web is the HTTPS server of a machine's iLO and chassis manager, which have
+// power of their own.
+type web struct {
+	m      *Machine
+	server *http.Server
+	pin    config.Fingerprint
+	closed context.CancelFunc
+	ctx    context.Context
+
+	mu       sync.Mutex
+	sessions map[string]bool // tokens
+	opened   int
+	read     string // the PowerState as last read
+	readAt   time.Time
+}
+
+func startWeb(m *Machine) (*web, error) {
+	cert, err := selfSigned(m.addr)
+	if err != nil {
+		return nil, err
+	}
+	var listen net.ListenConfig
+	ln, err := listen.Listen(context.Background(), "tcp4", hostPort(m.addr, WebPort))
+	if err != nil {
+		return nil, err
+	}
+	w := &web{m: m, pin: config.FingerprintOf(cert.Certificate[0]), sessions: map[string]bool{}}
+	w.ctx, w.closed = context.WithCancel(context.Background())
+	w.server = &http.Server{
+		Handler: w.handler(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:  log.New(io.Discard, "", 0), // of handshakes that a client ends
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+	}
+	m.lab.running.Go(func() { _ = w.server.ServeTLS(ln, "", "") }) // ends by stop
+	return w, nil
+}
+
+func (w *web) stop() error {
+	w.closed()
+	return w.server.Close()
+}
+
+func (w *web) handler() http.Handler {
+	mux := http.NewServeMux()
+	if w.m.spec.ILO {
+		w.redfish(mux)
+	}
+	if w.m.spec.Moonshot {
+		mux.HandleFunc("POST /rest/v1/Systems/"+MoonshotNode, w.coldReset)
+	}
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		f := w.m.Faults()
+		switch {
+		case f.DeadBMC, r.Method == http.MethodGet && f.Web.SlowReads:
+			select {
+			case <-r.Context().Done():
+			case <-w.ctx.Done():
+			}
+		case r.Method == http.MethodGet && f.Web.GarbageReads:
+			_, _ = io.WriteString(out, "\x00\xff<html>{{")
+		default:
+			mux.ServeHTTP(out, r)
+		}
+	})
+}
+
+// login checks Basic authentication (RFC 7617).
+func login(r *http.Request) bool {
+	user, password, ok := r.BasicAuth()
+	return ok && user == BMCUser && password == BMCPassword
+}
+
+// command is the course of every command: log, obey the faults, act, answer. do
+// says whether it could be carried out.
+func (w *web) command(out http.ResponseWriter, r *http.Request, e Entry, do func() bool) {
+	f := w.m.Faults()
+	e.Host, e.Machine, e.Control, e.From = w.m.FQDN(), w.m.FQDN(), true, r.RemoteAddr
+	end := w.m.lab.journal.begin(e)
+	switch {
+	case f.Web.Busy:
+		end(false)
+		redfishError(out, http.StatusConflict, "Base.1.8.ResourceInUse", "The resource is in use.")
+	case f.Web.Already:
+		end(false)
+		redfishError(out, http.StatusBadRequest, "Base.1.8.ActionNotPossible", "The system is already in that state.")
+	case f.Web.Status != 0:
+		end(false)
+		out.Header().Set("Location", r.URL.Path) // of a redirect
+		redfishError(out, f.Web.Status, "Base.1.8.GeneralError", "An error, with the password "+BMCPassword)
+	default:
+		done := do()
+		end(done)
+		w.reply(out, f, done)
+	}
+}
+
+func (w *web) reply(out http.ResponseWriter, f Faults, done bool) {
+	switch {
+	case f.LoseCommandReply:
+		hangUp(out, "")
+	case f.Web.GarbageReply:
+		hangUp(out, "\x00\x01garbage\r\n\r\n")
+	case !done:
+		redfishError(out, http.StatusBadRequest, "iLO.2.14.InvalidOperationForSystemState", "The operation was not successful due to the current power state.")
+	default:
+		redfishError(out, http.StatusOK, "Base.1.8.Success", "")
+	}
+}
+
+// hangUp writes bytes and ends the connection.
+func hangUp(out http.ResponseWriter, text string) {
+	conn, _, err := http.NewResponseController(out).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = io.WriteString(conn, text)
+	_ = conn.Close()
+}
+
+func selfSigned(addr string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("web key: %w", err)
+	}
+	ip := netip.MustParseAddr(addr)
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
+		IPAddresses: []net.IP{ip.AsSlice()}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, errors.Join(errors.New("web certificate"), err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// Certificate returns the certificate of the machine's iLO and chassis manager
+// (DER); nil without one.
+func (m *Machine) Certificate() []byte {
+	if m.web == nil {
+		return nil
+	}
+	return m.web.server.TLSConfig.Certificates[0].Certificate[0]
+}
+
+// Sessions returns how many sessions of the machine's iLO are open, and how many
+// were ever opened.
+func (m *Machine) Sessions() (open, ever int) {
+	m.web.mu.Lock()
+	defer m.web.mu.Unlock()
+	return len(m.web.sessions), m.web.opened
+}
