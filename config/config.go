@@ -60,7 +60,8 @@ type Devices struct {
 	IPMITimeout    Duration // IPMI_TIMEOUT: one control command, sent once, 20s
 	IPMIPrivilege  string   // IPMI_PRIVILEGE: CALLBACK, USER, OPERATOR, ADMINISTRATOR
 	SNMPTimeout    Duration // SNMP_TIMEOUT: one control command, sent once, 10s
-	SNMPCommunity  Secret   // SNMP_COMMUNITY (v2c, read and write)
+	SNMPCommunity  Secret   // SNMP_COMMUNITY (v1 and v2c, read and write)
+	SNMPv3         SNMPUser // SNMP_V3_*: of PDUs with version 3 whose entry names no other user
 	SNMPVerify     Duration // SNMP_VERIFY_TIMEOUT: until the outlet's status must read as commanded, 30s
 	XenURL         string   // XEN_URL
 	XenUsername    string   // XEN_USERNAME
@@ -85,6 +86,8 @@ type Files struct {
 	SSH           string   // FQDN_TO_SSH_FILE; "" is ssh.json
 	IPMI          string   // FQDN_TO_IPMI_FILE; "" is ipmi.json
 	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json
+	PDUProfiles   string   // PDU_PROFILES_FILE; "" is pdu_profiles.json
+	SNMPUsers     string   // SNMP_USERS_FILE; "" is snmp_users.json
 	Xen           string   // FQDN_TO_XEN_FILE; "" is xen.json
 	NamesOnly     bool     // no variable: for a process that needs no credentials, so that key files are not looked at
 	FQDNTemplates []string // FQDN_TEMPLATES, each with {worker_id} and {worker_group}

@@ -32,7 +32,7 @@ func (r *reading) key(at place, path string) {
 
 // warnOfReaders warns of passwords that everybody on the host may read.
 func (r *reading) warnOfReaders(kind kindOfFile, path string) {
-	if kind.fallback == "ipmi.json" {
+	if kind.fallback == "ipmi.json" || kind.fallback == "snmp_users.json" {
 		r.warnOfMode(path, "file with passwords", 0o007)
 	}
 }

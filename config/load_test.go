@@ -68,7 +68,8 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 	}, c.Ladder)
 	require.Equal(t, Devices{
 		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", IPMITimeout: Duration(20 * time.Second),
-		IPMIPrivilege: "OPERATOR", SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
+		IPMIPrivilege: "OPERATOR", SNMPTimeout: Duration(10 * time.Second),
+		SNMPv3: SNMPUser{AuthProtocol: "SHA", PrivProtocol: "AES"}, SNMPVerify: Duration(30 * time.Second),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
