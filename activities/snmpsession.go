@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gosnmp/gosnmp"
@@ -93,12 +94,17 @@ func usmRefuses(err error) bool {
 	return slices.ContainsFunc(usmErrors, func(e error) bool { return errors.Is(err, e) })
 }
 
+// notAuthentic is how gosnmp v1.47.0 says that a message was not signed with our
+// key; it has no value of its own. A report of a wrong password comes unsigned,
+// as RFC 3414 (3.2, 6) has it, and shows as this.
+const notAuthentic = "packet is not authentic"
+
 // get reads one object.
 func (s *snmpSession) get(oid string) (gosnmp.SnmpPDU, error) {
 	o := s.outlet
 	answer, err := s.Get([]string{oid})
 	switch {
-	case err != nil && usmRefuses(err):
+	case err != nil && (usmRefuses(err) || strings.Contains(err.Error(), notAuthentic)):
 		return gosnmp.SnmpPDU{}, refused("snmp %s: the PDU refuses the SNMPv3 user: %s", o, snmpText(err))
 	case err != nil:
 		return gosnmp.SnmpPDU{}, notSent("snmp %s: no answer to a read (the PDU cannot be reached, or the community is wrong): %s", o, snmpText(err))
