@@ -4,6 +4,7 @@ package netns
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,9 +63,7 @@ func roll(t *testing.T, l *Lab, entry map[string]any, environ []string, action a
 	require.NoError(t, err)
 	pdus := map[string]map[string]any{}
 	require.NoError(t, json.Unmarshal(text, &pdus))
-	for key, value := range entry {
-		pdus[l.Machines()[0].FQDN][key] = value
-	}
+	maps.Copy(pdus[l.Machines()[0].FQDN], entry)
 	text, err = json.Marshal(pdus)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(env["FQDN_TO_PDU_FILE"], text, 0o600))
