@@ -30,6 +30,9 @@ type Plan struct {
 type Rung struct {
 	Name string `json:"name"`
 	Skip string `json:"skip,omitempty"` // why it cannot be tried on this machine
+	// OffOn says that the rung's one command cannot do it on this machine: it is
+	// powered off and on by two, with a durable wait of Timing.OffDelay between.
+	OffOn bool `json:"off_on,omitempty"`
 }
 
 // Timing is the part of config.Ladder that workflow code waits by. It crosses
@@ -84,6 +87,7 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	var why []string
 	for _, name := range names {
 		rung := Rung{Name: name, Skip: missing(cfg, m, name)}
+		rung.OffOn = rung.Skip == "" && name == "snmp_reboot" && !m.RebootsItself()
 		plan.Rungs = append(plan.Rungs, rung)
 		if rung.Skip != "" {
 			why = append(why, name+": "+rung.Skip)

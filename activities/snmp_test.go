@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,11 +15,13 @@ import (
 	"github.com/mozilla-platform-ops/roller/lab"
 )
 
-// pdu is the machine's entry with an outlet of its own, to be changed.
+// pdu is the machine's entry with an outlet of its own, to be changed. Its PDU
+// need not be asked what it is.
 func (r *rig) pdu(t *testing.T) (config.Machine, *config.Outlet) {
 	t.Helper()
 	m := r.entry(t)
 	m.Outlets = append([]config.Outlet(nil), m.Outlets...)
+	m.Outlets[0].Profile = config.ProfileFor(".1.3.6.1.4.1.1718.3")
 	return m, &m.Outlets[0]
 }
 
@@ -94,7 +97,7 @@ func TestSNMPRefusals(t *testing.T) {
 		}, NotSent, "no..pdu"},
 		"two outlets": {func(_ *rig, m *config.Machine) {
 			m.Outlets = append(m.Outlets, m.Outlets[0])
-		}, Refused, "fed by 2 outlets: use snmp_rebootdelay"},
+		}, Refused, "fed by 2 outlets: one command cannot reboot it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -246,7 +249,7 @@ func TestSNMPTwoOutlets(t *testing.T) {
 	_, err = r.snmpSet(t.Context(), m, On, allowed)
 	require.NoError(t, err)
 	mu.Lock()
-	refuse = fmtOutlet(second.Number)
+	refuse = strconv.Itoa(second.Number)
 	mu.Unlock()
 	_, err = r.snmpSet(t.Context(), m, Off, allowed)
 	require.Equal(t, Unknown, MeaningOf(err), "%v", err)
@@ -254,8 +257,6 @@ func TestSNMPTwoOutlets(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "off+on", power)
 }
-
-func fmtOutlet(n int) string { return oid("", config.Outlet{Number: n})[len(".0.0."):] }
 
 func TestSNMPFenceAndCancel(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,7 @@ const (
 	account  = `"ssh": {"user": "roller", "key_file": "KEY"}`
 	bmc      = `"ipmi": {"user": "admin", "password": "hunter2"}`
 	vm       = `"xen_uuid": "2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"`
-	outletIn = `write pdu1.example:AB12 for tower A, infeed B, outlet 12`
+	outletIn = `write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`
 )
 
 // badFiles is what one file may have wrong, with the exact message of each.

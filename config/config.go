@@ -71,7 +71,8 @@ type Devices struct {
 	IPMIStatusWait Duration // IPMI_POWER_STATUS_WAIT: from a soft power off until a hard one, 120s
 	IPMIStatusPoll Duration // IPMI_POWER_STATUS_INTERVAL: between two readings of the power state meanwhile, 15s
 	SNMPTimeout    Duration // SNMP_TIMEOUT: one control command, sent once, 10s
-	SNMPCommunity  Secret   // SNMP_COMMUNITY (v2c, read and write)
+	SNMPCommunity  Secret   // SNMP_COMMUNITY (v1 and v2c, read and write)
+	SNMPv3         SNMPUser // SNMP_V3_*: of PDUs with version 3 whose entry names no other user
 	SNMPVerify     Duration // SNMP_VERIFY_TIMEOUT: until the outlet's status must read as commanded, 30s
 	XenURL         string   // XEN_URL
 	XenUsername    string   // XEN_USERNAME
@@ -110,6 +111,8 @@ type Files struct {
 	SSH           string   // FQDN_TO_SSH_FILE; "" is ssh.json
 	IPMI          string   // FQDN_TO_IPMI_FILE; "" is ipmi.json
 	PDU           string   // FQDN_TO_PDU_FILE; "" is pdus.json
+	PDUProfiles   string   // PDU_PROFILES_FILE; "" is pdu_profiles.json
+	SNMPUsers     string   // SNMP_USERS_FILE; "" is snmp_users.json
 	Xen           string   // FQDN_TO_XEN_FILE; "" is xen.json
 	SSHAgent      bool     // SSH_AUTH_SOCK is set: a key may be with the agent
 	ILO           string   // FQDN_TO_ILO_FILE; "" is ilo.json

@@ -65,49 +65,64 @@ func (r *reading) ipmi(e *entry, m *draft) {
 	r.claims.take(e.place("addr"), "BMC "+dialled(host, port), "belongs to", m.FQDN)
 }
 
-// pdu reads {"pdu": "pdu1.example:AA1", "addr", "port", "probe"}; a machine with
-// several power supplies has a list there.
+// pdu reads {"pdu": "pdu1.example:AA1", "addr", "port", "probe", "profile",
+// "version", "v3"}; a machine with several power supplies has a list there.
 func (r *reading) pdu(e *entry, m *draft) {
 	n := e.need("pdu")
 	if n == nil {
 		return
 	}
-	texts, addr, port := n.items, e.host(""), e.port(snmpPort)
+	texts, addr := n.items, e.host("")
+	like := Outlet{Port: e.port(snmpPort), Version: e.snmpVersion()}
+	like.Profile, like.V3 = r.profileOf(e), r.userOf(e, like.Version)
 	if n.kind != "a list" {
 		texts = []*node{n}
 	} else if len(texts) == 0 {
 		e.wrong(n.line, "\"pdu\" must not be empty")
 	}
 	for _, item := range texts {
-		r.outlet(e, m, item, addr, port)
+		r.outlet(e, m, item, addr, like)
 	}
 }
 
 // outlet adds one outlet to a machine; addr is where its PDU is dialled, "" by
-// its name.
-func (r *reading) outlet(e *entry, m *draft, n *node, addr string, port int) {
+// its name, and like is what all outlets of the entry have in common.
+func (r *reading) outlet(e *entry, m *draft, n *node, addr string, like Outlet) {
 	text, ok := n.value.(string)
 	if !ok {
 		e.wrong(n.line, "an outlet must be a text, not %s", n.kind)
 		return
 	}
 	o, err := ParseOutlet(text)
+	if err == nil {
+		o.Host, o.Port, o.Version, o.V3 = cmp.Or(addr, o.PDU), like.Port, like.Version, like.V3
+		o, err = o.of(like.Profile)
+	}
 	if err != nil {
 		e.wrong(n.line, "%s", err)
 		return
 	}
-	o.Host, o.Port = cmp.Or(addr, o.PDU), port
-	at := place{e.path, n.line}
 	for _, had := range m.Outlets {
 		if had == o {
 			e.wrong(n.line, "outlet %s stands twice", o)
 		}
 	}
-	// One PDU under two names would be commanded by two jobs at once.
-	r.claims.take(at, "outlet "+o.String(), "feeds", m.FQDN)
+	r.claimOutlet(place{e.path, n.line}, m.FQDN, o)
+	m.Outlets = append(m.Outlets, o)
+}
+
+// claimOutlet sees to it that an outlet feeds one machine, and that all entries
+// say the same of a PDU: one under two names would be commanded by two jobs at
+// once, and one with two profiles would have two names for an outlet.
+func (r *reading) claimOutlet(at place, fqdn string, o Outlet) {
+	r.claims.take(at, "outlet "+o.String(), "feeds", fqdn)
 	r.claims.take(at, "PDU "+o.PDU, "is dialled at", dialled(o.Host, o.Port))
 	r.claims.take(at, "PDU address "+dialled(o.Host, o.Port), "belongs to", o.PDU)
-	m.Outlets = append(m.Outlets, o)
+	profile := "found by sysObjectID"
+	if o.Profile != nil {
+		profile = o.Profile.Name
+	}
+	r.claims.take(at, "the profile of PDU "+o.PDU, "is", profile)
 }
 
 // uuidForm is a UUID as XenAPI prints it (RFC 9562, 4).

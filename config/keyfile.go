@@ -92,7 +92,7 @@ func ParseCertificate(data []byte) (*ssh.Certificate, error) {
 
 // warnOfReaders warns of passwords that everybody on the host may read.
 func (r *reading) warnOfReaders(kind kindOfFile, path string) {
-	named := map[string]bool{"ipmi.json": true, "ilo.json": true, "moonshot.json": true}
+	named := map[string]bool{"ipmi.json": true, "ilo.json": true, "moonshot.json": true, "snmp_users.json": true}
 	if named[kind.fallback] || kind.whole != nil {
 		r.warnOfMode(path, "file with passwords", 0o007)
 	}

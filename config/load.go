@@ -185,6 +185,8 @@ func (e *environ) files() Files {
 		SSH:           e.text("FQDN_TO_SSH_FILE", ""),
 		IPMI:          e.text("FQDN_TO_IPMI_FILE", ""),
 		PDU:           e.text("FQDN_TO_PDU_FILE", ""),
+		PDUProfiles:   e.text("PDU_PROFILES_FILE", ""),
+		SNMPUsers:     e.text("SNMP_USERS_FILE", ""),
 		Xen:           e.text("FQDN_TO_XEN_FILE", ""),
 		SSHAgent:      e.text("SSH_AUTH_SOCK", "") != "",
 		ILO:           e.text("FQDN_TO_ILO_FILE", ""),

@@ -75,6 +75,7 @@ func (e *environ) devices() Devices {
 		IPMIPrivilege: e.oneOf("IPMI_PRIVILEGE", "OPERATOR", "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR"),
 		SNMPTimeout:   e.duration("SNMP_TIMEOUT", 10*time.Second, 100*time.Millisecond),
 		SNMPCommunity: e.secret("SNMP_COMMUNITY"),
+		SNMPv3:        e.snmpUser(),
 		SNMPVerify:    e.duration("SNMP_VERIFY_TIMEOUT", 30*time.Second, 100*time.Millisecond),
 		XenURL:        e.url("XEN_URL", ""),
 		XenUsername:   e.text("XEN_USERNAME", ""),

@@ -73,6 +73,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		IPMIPrivilege:  "OPERATOR",
 		IPMIStatusWait: Duration(2 * time.Minute), IPMIStatusPoll: Duration(15 * time.Second), SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
 		ILOTimeout: Duration(30 * time.Second), ILOVerify: Duration(time.Minute),
+		SNMPv3: SNMPUser{AuthProtocol: "SHA", PrivProtocol: "AES"},
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)

@@ -93,24 +93,49 @@ func (b IPMI) NeedsTool() bool { return len(b.Bridge) > 0 || len(b.Commands) > 0
 // Addr returns host:port.
 func (b IPMI) Addr() string { return net.JoinHostPort(b.Host, strconv.Itoa(b.Port)) }
 
-// Outlet is one outlet of a PDU that feeds the machine. The name follows
-// Server Technology's Sentry3: tower letter, infeed letter, outlet number
-// ("AB12" is tower 1, infeed 2, outlet 12).
+// Outlet is one outlet of a PDU that feeds the machine, or a port of a switch
+// that powers it. A Sentry's has a tower and an infeed ("AB12" is tower 1,
+// infeed 2, outlet 12), the others a number and perhaps a group ("7", "1.24").
 type Outlet struct {
-	PDU    string // host name of the PDU in lower case: the device's identity
-	Host   string // where it is dialled: PDU unless the entry has "addr"
-	Port   int    // UDP, 161 unless the entry says otherwise
-	Tower  int
-	Infeed int
-	Number int
+	PDU     string // host name of the PDU in lower case: the device's identity
+	Host    string // where it is dialled: PDU unless the entry has "addr"
+	Port    int    // UDP, 161 unless the entry says otherwise
+	Tower   int
+	Infeed  int
+	Group   int // 0: the profile's own
+	Number  int
+	Profile *Profile    // nil: found by the PDU's sysObjectID
+	Version SNMPVersion // "2c" unless the entry says otherwise
+	V3      *SNMPUser   // with version 3; nil is the environment's
 }
 
 // Addr returns host:port.
 func (o Outlet) Addr() string { return net.JoinHostPort(o.Host, strconv.Itoa(o.Port)) }
 
-// String returns the file's form, "pdu1.example:AB12".
+// String returns the file's form, "pdu1.example:AB12", "pdu1.example:7" or
+// "pdu1.example:1.24".
 func (o Outlet) String() string {
-	return fmt.Sprintf("%s:%c%c%d", o.PDU, 'A'+o.Tower-1, 'A'+o.Infeed-1, o.Number)
+	switch {
+	case o.Tower != 0:
+		return fmt.Sprintf("%s:%c%c%d", o.PDU, 'A'+o.Tower-1, 'A'+o.Infeed-1, o.Number)
+	case o.Group != 0:
+		return fmt.Sprintf("%s:%d.%d", o.PDU, o.Group, o.Number)
+	}
+	return fmt.Sprintf("%s:%d", o.PDU, o.Number)
+}
+
+// RebootsItself reports whether one command to one outlet is a whole reboot of
+// the machine: one outlet feeds it, and its PDU is known to have such a command.
+// A PDU whose profile is not named is known by its outlets' letters only.
+func (m Machine) RebootsItself() bool {
+	if len(m.Outlets) != 1 {
+		return false
+	}
+	o := m.Outlets[0]
+	if o.Profile == nil {
+		return o.Tower != 0 // Sentry3 and Sentry4 both have it
+	}
+	return o.Profile.Reboot.OID != ""
 }
 
 // Xen is the machine as a virtual machine of a Xen pool.

@@ -16,16 +16,23 @@ var outletCases = map[string]struct {
 	"host in capitals":  {text: "PDU1.Example:Ca64", want: Outlet{PDU: "pdu1.example", Host: "pdu1.example", Port: 161, Tower: 3, Infeed: 1, Number: 64}},
 	"last letters":      {text: "pdu1:ZZ9", want: Outlet{PDU: "pdu1", Host: "pdu1", Port: 161, Tower: 26, Infeed: 26, Number: 9}},
 	"outlet 65":         {text: "pdu1:AA65", err: `"pdu1:AA65" is not an outlet: their numbers are 1 to 64`},
-	"outlet 0":          {text: "pdu1:AA0", err: `"pdu1:AA0" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"leading zero":      {text: "pdu1:AA01", err: `"pdu1:AA01" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"no infeed":         {text: "pdu1:A1", err: `"pdu1:A1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"no PDU":            {text: ":AA1", err: `":AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"no colon":          {text: "AA1", err: `"AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"two colons":        {text: "pdu1:161:AA1", err: `"pdu1:161:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"shell in the host": {text: "pdu1;id:AA1", err: `"pdu1;id:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"an option":         {text: "-v:AA1", err: `"-v:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
-	"Kelvin sign":       {text: "pdu1:A\u212a1", err: "\"pdu1:A\u212a1\" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12"},
-	"line break":        {text: "pdu1:AA1\n", err: `"pdu1:AA1\n" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12`},
+	"outlet 0":          {text: "pdu1:AA0", err: `"pdu1:AA0" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"leading zero":      {text: "pdu1:AA01", err: `"pdu1:AA01" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"no infeed":         {text: "pdu1:A1", err: `"pdu1:A1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"no PDU":            {text: ":AA1", err: `":AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"no colon":          {text: "AA1", err: `"AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"two colons":        {text: "pdu1:161:AA1", err: `"pdu1:161:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"shell in the host": {text: "pdu1;id:AA1", err: `"pdu1;id:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"an option":         {text: "-v:AA1", err: `"-v:AA1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"Kelvin sign":       {text: "pdu1:A\u212a1", err: "\"pdu1:A\u212a1\" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7"},
+	"number":            {text: "pdu2.example:7", want: Outlet{PDU: "pdu2.example", Host: "pdu2.example", Port: 161, Number: 7}},
+	"group and port":    {text: "switch:1.24", want: Outlet{PDU: "switch", Host: "switch", Port: 161, Group: 1, Number: 24}},
+	"highest":           {text: "switch:9999.9999", want: Outlet{PDU: "switch", Host: "switch", Port: 161, Group: 9999, Number: 9999}},
+	"number 0":          {text: "pdu1:0", err: `"pdu1:0" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"group 0":           {text: "pdu1:0.7", err: `"pdu1:0.7" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"number 10000":      {text: "pdu1:10000", err: `"pdu1:10000" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"an OID":            {text: "pdu1:1.2.3", err: `"pdu1:1.2.3" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
+	"line break":        {text: "pdu1:AA1\n", err: `"pdu1:AA1\n" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
 }
 
 func TestParseOutlet(t *testing.T) {
@@ -56,7 +63,9 @@ func FuzzParseOutlet(f *testing.F) {
 			require.Zero(t, o)
 			return
 		}
-		require.True(t, o.Tower >= 1 && o.Tower <= 26 && o.Infeed >= 1 && o.Infeed <= 26 && o.Number >= 1 && o.Number <= 64, "%+v", o)
+		tower := o.Tower >= 1 && o.Tower <= 26 && o.Infeed >= 1 && o.Infeed <= 26 && o.Number <= 64 && o.Group == 0
+		number := o.Tower == 0 && o.Infeed == 0 && o.Group >= 0 && o.Group <= 9999 && o.Number <= 9999
+		require.True(t, o.Number >= 1 && (tower || number), "%+v", o)
 		again, err := ParseOutlet(o.String())
 		require.NoError(t, err)
 		require.Equal(t, o, again)

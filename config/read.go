@@ -11,14 +11,16 @@ type kindOfFile struct {
 	fallback string
 	path     func(Files) string
 	keys     []string
-	read     func(r *reading, e *entry, m *draft)
+	read     func(r *reading, e *entry, m *draft)      // nil without whole: its keys are names, see reading.named
 	whole    func(r *reading, path string, root *node) // in the place of read, where the file has a shape of its own
 }
 
 var kindsOfFiles = []kindOfFile{
 	{"ssh.json", func(f Files) string { return f.SSH }, []string{"ssh", "addr", "port", "probe"}, (*reading).ssh, nil},
 	{"ipmi.json", func(f Files) string { return f.IPMI }, []string{"ipmi", "addr", "port", "probe"}, (*reading).ipmi, nil},
-	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe"}, (*reading).pdu, nil},
+	{"pdu_profiles.json", func(f Files) string { return f.PDUProfiles }, []string{"status", "states", "on", "off", "reboot", "index", "group"}, nil, nil},
+	{"snmp_users.json", func(f Files) string { return f.SNMPUsers }, []string{"user", "auth_protocol", "auth_password", "priv_protocol", "priv_password"}, nil, nil},
+	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe", "profile", "version", "v3"}, (*reading).pdu, nil},
 	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen, nil},
 	{"ilo.json", func(f Files) string { return f.ILO }, []string{"ilo", "addr", "port", "fingerprint", "probe"}, (*reading).ilo, nil},
 	{"moonshot.json", func(f Files) string { return f.Moonshot }, []string{"moonshot", "addr", "port", "fingerprint", "probe"}, (*reading).moonshot, nil},
@@ -32,6 +34,14 @@ func sources(f Files) []kindOfFile {
 		return []kindOfFile{workerFile}
 	}
 	return kindsOfFiles
+}
+
+// keysAre says what the keys of a kind of file are.
+func (k kindOfFile) keysAre() string {
+	if k.read == nil {
+		return "names"
+	}
+	return "the machines' full host names"
 }
 
 // at returns the path of a kind of file, and whether it may be missing.
@@ -50,6 +60,8 @@ type reading struct {
 	agent     bool // a key may be with the agent
 	templates []string
 	forms     []fqdnForm
+	profiles  map[string]*Profile
+	users     map[string]*SNMPUser
 	machines  map[Name]*draft
 	keys      map[string]bool // private key files that were looked at
 	warnings  []string
@@ -94,6 +106,10 @@ func newReading(files Files) (*reading, error) {
 		mistakes: s, claims: &claims{mistakes: s, first: map[string]claim{}},
 		namesOnly: files.NamesOnly, agent: files.SSHAgent, templates: files.FQDNTemplates,
 		machines: map[Name]*draft{}, keys: map[string]bool{},
+		profiles: map[string]*Profile{}, users: map[string]*SNMPUser{},
+	}
+	for _, p := range profiles {
+		r.profiles[p.Name] = p
 	}
 	if len(r.templates) == 0 {
 		r.templates = defaultTemplates
@@ -123,7 +139,7 @@ func (r *reading) file(kind kindOfFile, path string, optional bool) {
 		return
 	}
 	if root.kind != "an object" {
-		r.at(place{path, root.line}, "must be an object with the machines' full host names as keys, not %s", root.kind)
+		r.at(place{path, root.line}, "must be an object with %s as keys, not %s", kind.keysAre(), root.kind)
 	}
 	seen := map[string]int{}
 	for _, f := range root.fields {
@@ -132,7 +148,9 @@ func (r *reading) file(kind kindOfFile, path string, optional bool) {
 			continue
 		}
 		seen[f.key] = f.line
-		if m := r.machine(place{path, f.line}, f.key); m != nil {
+		if kind.read == nil {
+			r.named(kind, path, f)
+		} else if m := r.machine(place{path, f.line}, f.key); m != nil {
 			e := r.object(path, f.key, f.value, kind.keys...)
 			r.probe(e, m)
 			kind.read(r, e, m)

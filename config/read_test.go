@@ -41,14 +41,14 @@ func TestLoadInventory(t *testing.T) {
 		{
 			Name: Name{"ms2", "mdc1"}, FQDN: "ms2.wintest.releng.mdc1.mozilla.com", Addr: "ms2.wintest.releng.mdc1.mozilla.com", Probe: icmp,
 			SSH:     &SSH{User: "roller", KeyFile: w.key, Port: 22},
-			Outlets: []Outlet{{PDU: "pdu1.example", Host: "pdu1.example", Port: 161, Tower: 1, Infeed: 2, Number: 12}},
+			Outlets: []Outlet{{PDU: "pdu1.example", Host: "pdu1.example", Port: 161, Tower: 1, Infeed: 2, Number: 12, Version: "2c"}},
 		},
 		{
 			Name: Name{"ms3", "mdc1"}, FQDN: ms3, Addr: "::1", Probe: icmp,
 			IPMI: &IPMI{Host: ms3, Port: 623, User: "admin", Password: NewSecret(hush)},
 			Outlets: []Outlet{
-				{PDU: "pdu2", Host: "127.0.0.2", Port: 1161, Tower: 1, Infeed: 1, Number: 1},
-				{PDU: "pdu2", Host: "127.0.0.2", Port: 1161, Tower: 2, Infeed: 1, Number: 1},
+				{PDU: "pdu2", Host: "127.0.0.2", Port: 1161, Tower: 1, Infeed: 1, Number: 1, Version: "2c"},
+				{PDU: "pdu2", Host: "127.0.0.2", Port: 1161, Tower: 2, Infeed: 1, Number: 1, Version: "2c"},
 			},
 		},
 		{

@@ -75,8 +75,17 @@ func (c *Config) reach(v *Inventory) error {
 			mistakes = append(mistakes, fmt.Errorf("SSH_KNOWN_HOSTS_FILE=%q: %w", c.Devices.KnownHostsFile, err))
 		}
 	}
-	if c.Devices.SNMPCommunity.IsZero() && v.Community.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {
-		mistakes = append(mistakes, errors.New("SNMP_COMMUNITY: must be set: the inventory has machines on a PDU"))
+	for _, missing := range []struct {
+		is   bool
+		of   func(Outlet) bool
+		text string
+	}{
+		{c.Devices.SNMPCommunity.IsZero() && v.Community.IsZero(), func(o Outlet) bool { return o.Version != SNMPv3 }, "SNMP_COMMUNITY: must be set: the inventory has machines on a PDU"},
+		{c.Devices.SNMPv3.User == "", func(o Outlet) bool { return o.Version == SNMPv3 && o.V3 == nil }, "SNMP_V3_USER: must be set: the inventory has machines on a PDU with version 3 and no \"v3\""},
+	} {
+		if missing.is && slices.ContainsFunc(machines, func(m Machine) bool { return slices.ContainsFunc(m.Outlets, missing.of) }) {
+			mistakes = append(mistakes, errors.New(missing.text))
+		}
 	}
 	return errors.Join(append(mistakes, c.reachILO(machines)...)...)
 }

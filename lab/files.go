@@ -94,7 +94,11 @@ func (l *Lab) pduInventory() inventory {
 		if m.outlet == nil {
 			continue
 		}
-		inv[m.FQDN()] = map[string]any{"pdu": m.Outlet(), "addr": m.PDUAddr(), "port": PDUPort}
+		entry := map[string]any{"pdu": m.Outlet(), "addr": m.PDUAddr(), "port": PDUPort}
+		if m.spec.PDUModel == "poe" { // nothing in a switch's sysObjectID says that it powers machines
+			entry["profile"] = "poe"
+		}
+		inv[m.FQDN()] = entry
 	}
 	return inv
 }

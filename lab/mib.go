@@ -35,7 +35,7 @@ type object struct {
 	key    []int // the OID's numbers, for the order GetNext needs
 	name   string
 	outlet *outlet
-	column int
+	column pduColumn // of outlet
 	read   func() (gosnmp.Asn1BER, any)
 }
 
@@ -47,28 +47,25 @@ func (o *object) pdu() gosnmp.SnmpPDU {
 // objects is a PDU's whole MIB view in the order of OIDs.
 func (p *pdu) objects() []*object {
 	all := []*object{
-		newObject(oidSysDescr, "sysDescr", func() (gosnmp.Asn1BER, any) { return gosnmp.OctetString, "Sentry Switched CDU (simulated)" }),
-		newObject(oidSysObjectID, "sysObjectID", func() (gosnmp.Asn1BER, any) { return gosnmp.ObjectIdentifier, oidSentry3 }),
+		newObject(oidSysDescr, "sysDescr", func() (gosnmp.Asn1BER, any) { return gosnmp.OctetString, p.model.descr }),
+		newObject(oidSysObjectID, "sysObjectID", func() (gosnmp.Asn1BER, any) { return gosnmp.ObjectIdentifier, p.model.objectID }),
 		newObject(oidSysUpTime, "sysUpTime", func() (gosnmp.Asn1BER, any) {
 			return gosnmp.TimeTicks, uint32(time.Since(p.started) / centisecond) //nolint:gosec // wraps after 497 days, as the RFC says
 		}),
 	}
 	for _, o := range p.outlets {
-		all = append(
-			all,
-			o.object(columnStatus, "status", o.status),
-			o.object(columnControl, "control", o.controlState),
-			o.object(columnAction, "action", func() int { return actionNone }),
-		)
+		for _, c := range p.model.columns {
+			all = append(all, o.object(c))
+		}
 	}
 	slices.SortFunc(all, func(a, b *object) int { return slices.Compare(a.key, b.key) })
 	return all
 }
 
-func (o *outlet) object(column int, name string, read func() int) *object {
-	oid := fmt.Sprintf("%s.%d.1.1.%d", oidOutletEntry, column, o.number)
-	made := newObject(oid, o.name()+" "+name, func() (gosnmp.Asn1BER, any) { return gosnmp.Integer, read() })
-	made.outlet, made.column = o, column
+func (o *outlet) object(c pduColumn) *object {
+	oid := c.oid + "." + fmt.Sprintf(o.pdu.model.index, o.number)
+	made := newObject(oid, o.name()+" "+c.name, func() (gosnmp.Asn1BER, any) { return gosnmp.Integer, c.read(o) })
+	made.outlet, made.column = o, c
 	return made
 }
 

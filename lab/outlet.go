@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Values of Sentry3-MIB's outletControlAction.
+// What an outlet can be told to do, by the values of Sentry3-MIB's
+// outletControlAction.
 const (
 	actionNone   = 0
 	actionOn     = 1
@@ -30,7 +31,7 @@ const (
 	controlReboot = 8
 )
 
-// outlet is one outlet of tower A, infeed A.
+// outlet is one outlet; on a Sentry of tower A, infeed A.
 type outlet struct {
 	pdu    *pdu
 	number int
@@ -43,7 +44,7 @@ type outlet struct {
 	timer   *time.Timer
 }
 
-func (o *outlet) name() string { return fmt.Sprintf("AA%d", o.number) }
+func (o *outlet) name() string { return fmt.Sprintf(o.pdu.model.name, o.number) }
 
 // set takes an action, which acts a moment after it is acknowledged. It reports
 // whether it will.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"net"
 	"time"
 
@@ -10,10 +11,11 @@ import (
 // maxDatagram is the largest UDP datagram.
 const maxDatagram = 65535
 
-// pdu is a Sentry3 PDU with an SNMP v2c agent. Like the real ones it deals
+// pdu is a PDU with an agent for SNMP v1 and v2c. Like the real ones it deals
 // with one request after the other.
 type pdu struct {
 	lab     *Lab
+	model   *pduModel
 	host    string
 	addr    string
 	conn    *net.UDPConn
@@ -22,12 +24,15 @@ type pdu struct {
 	mib     []*object
 }
 
-func startPDU(l *Lab, host, addr string, machines []*Machine) (*pdu, error) {
+func startPDU(l *Lab, host, model, addr string, machines []*Machine) (*pdu, error) {
+	if pduModels[model] == nil {
+		return nil, fmt.Errorf("no PDU model is called %q", model)
+	}
 	conn, err := listenUDP(addr, PDUPort)
 	if err != nil {
 		return nil, err
 	}
-	p := &pdu{lab: l, host: host, addr: addr, conn: conn, started: time.Now()}
+	p := &pdu{lab: l, model: pduModels[model], host: host, addr: addr, conn: conn, started: time.Now()}
 	for i, m := range machines {
 		m.outlet = &outlet{pdu: p, number: i + 1, m: m, on: true, control: controlIdleOn}
 		p.outlets = append(p.outlets, m.outlet)
@@ -58,11 +63,11 @@ func (p *pdu) serve() {
 }
 
 // handle returns the reply to one datagram, or nil for silence: for what is no
-// SNMP v2c, for a community it does not know, and for what the faults lose.
+// SNMP v1 or v2c, for a community it does not know, and for what the faults lose.
 func (p *pdu) handle(datagram []byte, from string) []byte {
 	decoder := &gosnmp.GoSNMP{Version: gosnmp.Version2c}
 	request, err := decoder.SnmpDecodePacket(datagram)
-	if err != nil || request.Version != gosnmp.Version2c {
+	if err != nil || request.Version != gosnmp.Version1 && request.Version != gosnmp.Version2c {
 		return nil
 	}
 	if request.Community != CommunityRead && request.Community != CommunityWrite {

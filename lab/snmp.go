@@ -20,6 +20,9 @@ func (p *pdu) answer(request *gosnmp.SnmpPacket, from string) *gosnmp.SnmpPacket
 	switch request.PDUType {
 	case gosnmp.GetRequest:
 		response.Variables = p.getAll(request, from)
+		if request.Version == gosnmp.Version1 {
+			tellV1(response)
+		}
 	case gosnmp.GetNextRequest:
 		response.Variables = p.nextAll(request, 1, from)
 	case gosnmp.GetBulkRequest:
@@ -31,6 +34,17 @@ func (p *pdu) answer(request *gosnmp.SnmpPacket, from string) *gosnmp.SnmpPacket
 		return nil
 	}
 	return response
+}
+
+// tellV1 says in version 1's way what is not there: it has no types for that,
+// and fails the whole request (RFC 1157, 4.1.2).
+func tellV1(response *gosnmp.SnmpPacket) {
+	for i, v := range response.Variables {
+		if v.Type == gosnmp.NoSuchInstance {
+			response.Error, response.ErrorIndex = gosnmp.NoSuchName, uint8(i+1)
+			response.Variables[i].Type = gosnmp.Null
+		}
+	}
 }
 
 func (p *pdu) getAll(request *gosnmp.SnmpPacket, from string) []gosnmp.SnmpPDU {
@@ -82,7 +96,7 @@ func (p *pdu) setAll(request *gosnmp.SnmpPacket, from string) (gosnmp.SNMPError,
 	for _, v := range request.Variables {
 		o := p.find(v.Name)
 		end := p.logSet(v, o, from)
-		end(failed == gosnmp.NoError && o.outlet.set(v.Value.(int)))
+		end(failed == gosnmp.NoError && o.outlet.set(o.column.actions[v.Value.(int)]))
 	}
 	return failed, index
 }
@@ -92,14 +106,14 @@ func (p *pdu) refuseSet(community string, v gosnmp.SnmpPDU) gosnmp.SNMPError {
 	if community != CommunityWrite {
 		return gosnmp.NoAccess
 	}
-	if o == nil || o.column != columnAction {
+	if o == nil || o.column.actions == nil {
 		return gosnmp.NotWritable
 	}
 	action, ok := v.Value.(int)
 	if !ok || v.Type != gosnmp.Integer {
 		return gosnmp.WrongType
 	}
-	if actionNames[action] == "" {
+	if _, known := o.column.actions[action]; !known {
 		return gosnmp.WrongValue
 	}
 	return gosnmp.NoError
@@ -120,9 +134,9 @@ func (p *pdu) logSet(v gosnmp.SnmpPDU, o *object, from string) (end func(bool)) 
 	e := Entry{Device: DevicePDU, Host: p.host, Control: true, Command: fmt.Sprintf("set %s %v", v.Name, v.Value), From: from}
 	if o != nil && o.outlet != nil {
 		e.Machine = o.outlet.m.FQDN()
-		action, _ := v.Value.(int)
-		if name := actionNames[action]; name != "" && o.column == columnAction && v.Type == gosnmp.Integer {
-			e.Command = fmt.Sprintf("set %s %s", o.outlet.name(), name)
+		value, _ := v.Value.(int)
+		if action, known := o.column.actions[value]; known && v.Type == gosnmp.Integer {
+			e.Command = fmt.Sprintf("set %s %s", o.outlet.name(), actionNames[action])
 		}
 	}
 	return p.lab.journal.begin(e)

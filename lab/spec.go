@@ -16,6 +16,7 @@ type Spec struct {
 	NoSSH       bool   `json:"no_ssh,omitempty"`      // no account: every login is refused; the port is served, for probes
 	NoBMC       bool   `json:"no_bmc,omitempty"`      // there is no BMC
 	NoOutlet    bool   `json:"no_outlet,omitempty"`   // no PDU feeds it
+	PDUModel    string `json:"pdu_model,omitempty"`   // the family of the PDU that feeds it, by roller's name of its profile; sentry3
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
 	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
 	Moonshot    bool   `json:"moonshot,omitempty"`    // a chassis manager speaks HP's REST

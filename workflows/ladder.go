@@ -42,6 +42,9 @@ func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
 		return nil
 	}
 	s := asRung(rung.Name)
+	if rung.OffOn { // by the plan, so that the wait is this run's own and the power comes back whatever happens
+		s.kind, s.action = offOn, activities.Off
+	}
 	var err error
 	if s.kind == offOn {
 		err = r.offWaitOn(ctx, s)

@@ -49,11 +49,15 @@ func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Con
 
 // forOn: powering on may be repeated without harm, so every error is retried,
 // for as long as one try of the caller's loop lasts.
-func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
+func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, pending bool, summary string) workflow.Context {
+	try := t.Command.D()
+	if pending { // an off under way is waited for
+		try += t.SoftOff.D()
+	}
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              TaskQueue,
-		StartToCloseTimeout:    t.SoftOff.D() + t.Command.D(), // an off under way is waited for
-		ScheduleToCloseTimeout: max(limit, t.SoftOff.D()+t.Command.D()),
+		StartToCloseTimeout:    try,
+		ScheduleToCloseTimeout: max(limit, try),
 		HeartbeatTimeout:       t.Heartbeat.D(),
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1.5, MaximumInterval: max(time.Minute, t.Retry.D())},
 		Summary:                summary,

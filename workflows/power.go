@@ -90,7 +90,7 @@ func (r *run) powerOn(ctx workflow.Context, s step, rung string, pending bool) b
 	r.show(dctx, "powering on")
 	deadline := workflow.Now(dctx).Add(t.OnLimit.D())
 	for limit := t.OnAlarm.D(); ; limit = onTry {
-		err := workflow.ExecuteActivity(forOn(dctx, t, limit, rung+": on"), s.activity,
+		err := workflow.ExecuteActivity(forOn(dctx, t, limit, pending, rung+": on"), s.activity,
 			activities.Command{Machine: r.plan.Machine, Action: activities.On, Pending: pending, RungRetry: t.OnLimit}).Get(dctx, nil)
 		if err == nil {
 			r.result.Off, r.result.Why = false, ""

@@ -36,6 +36,23 @@ func TestOffWaitOn(t *testing.T) {
 	require.GreaterOrEqual(t, r.EndedAt.Sub(r.StartedAt), 60*time.Second, "the wait is the PDU's delay")
 }
 
+// The plan says that one command cannot do it on this machine: then snmp_reboot
+// is off, a wait of this run's own, and on.
+func TestRebootByOffAndOn(t *testing.T) {
+	t.Parallel()
+	for _, task := range []string{"reboot", "snmp_reboot"} {
+		w := newWorld(t, task, "snmp_reboot")
+		w.plan.Rungs[0].OffOn = true
+		w.answers, w.ups = []answer{isOff, isOn}, []activities.Sight{up}
+		r, err := w.run(t, task)
+		require.NoError(t, err)
+		require.Equal(t, Back, r.Outcome)
+		require.Equal(t, []activities.Action{activities.Off, activities.On}, actions(w.commands))
+		took := r.EndedAt.Sub(r.StartedAt)
+		require.True(t, took >= 5*time.Second && took < 60*time.Second, "the wait is the short one: %s", took)
+	}
+}
+
 // Promise 4: whatever the off ended with, unless it is known that nothing was
 // switched off, on follows.
 func TestOnFollowsEveryOffThatMayHaveHappened(t *testing.T) {

@@ -113,7 +113,7 @@ func (r *run) restore(ctx workflow.Context, left LeftOff) error {
 		return temporal.NewNonRetryableApplicationError("power_on runs under "+MachineID(plan.Machine)+" only", ConflictError, nil)
 	}
 	var out activities.CommandResult
-	err = workflow.ExecuteActivity(forOn(ctx, plan.Timing, plan.Timing.OnAlarm.D(), "power on"), asRung(left.Rung).activity,
+	err = workflow.ExecuteActivity(forOn(ctx, plan.Timing, plan.Timing.OnAlarm.D(), settles(left.Rung), "power on"), asRung(left.Rung).activity,
 		activities.Command{Machine: plan.Machine, Action: activities.On, Pending: settles(left.Rung), RungRetry: plan.Timing.OnAlarm}).Get(ctx, &out)
 	if err == nil {
 		r.result.Outcome, r.result.Off, r.result.Why = Done, false, "power reads "+out.Power+"; run "+left.RunID+" had left it off"

@@ -18,6 +18,9 @@ const (
 	V3User         = "rebooter" // SNMP v3, SHA and AES, read and write
 	V3AuthPassword = "s3cret-auth"
 	V3PrivPassword = "s3cret-priv"
+
+	V3User256  = "rebooter256" // the same with SHA-256
+	V3UserOpen = "nobody"      // without authentication, read only
 )
 
 const pduName = "pdu1.mdc1.example"
@@ -70,8 +73,13 @@ const snmpdConf = `agentAddress udp:%[1]s:%[2]d
 rwcommunity %[3]s
 createUser %[4]s SHA "%[5]s" AES "%[6]s"
 rwuser %[4]s priv
+createUser %[9]s SHA-256 "%[5]s" AES "%[6]s"
+rwuser %[9]s priv
+createUser %[10]s
+rouser %[10]s noauth
 sysObjectID .1.3.6.1.4.1.1718.3
 pass_persist .1.3.6.1.4.1.1718.3.2.3.1 %[7]s pdu %[8]s
+pass_persist .1.3.6.1.4.1.318.1.1.12.3 %[7]s apc %[8]s
 `
 
 // addPDU starts net-snmp's snmpd with an outlet for each machine. The tables it
@@ -87,7 +95,7 @@ func (l *Lab) addPDU(program string) error {
 		return err
 	}
 	err = writeFiles(dir, map[string]string{"snmpd.conf": fmt.Sprintf(snmpdConf,
-		pduAddr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir())})
+		pduAddr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir(), V3User256, V3UserOpen)})
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,15 @@ func run(args []string) error {
 		return errors.New("usage: power VERB DIR [ARG...]")
 	}
 	verb, dir, args := args[0], args[1], args[2:]
-	if verb == "pdu" {
-		return servePDU(dir, os.Stdin, os.Stdout)
+	if verb == "pdu" || verb == "apc" {
+		p, err := openPDU(dir)
+		if err != nil {
+			return err
+		}
+		if verb == "apc" {
+			return servePDU(apc{p}, os.Stdin, os.Stdout)
+		}
+		return servePDU(p, os.Stdin, os.Stdout)
 	}
 	r, err := rig.Open(dir)
 	if err != nil {

@@ -37,13 +37,15 @@ const (
 // pdu is the outlets in the order of their index.
 type pdu struct{ outlets []*rig.Rig }
 
-// servePDU speaks net-snmp's pass_persist protocol (snmpd.conf(5)) for the
-// machines in dir's subdirectories.
-func servePDU(dir string, in io.Reader, out io.Writer) error {
-	p, err := openPDU(dir)
-	if err != nil {
-		return err
-	}
+// subtree is what one family of PDUs shows of its outlets.
+type subtree interface {
+	read(name string) string
+	after(name string) string
+	set(name, typed string) string
+}
+
+// servePDU speaks net-snmp's pass_persist protocol (snmpd.conf(5)).
+func servePDU(p subtree, in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	next := func() string { lines.Scan(); return strings.TrimSpace(lines.Text()) }
 	for lines.Scan() {
@@ -69,7 +71,7 @@ func servePDU(dir string, in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// openPDU relies on Glob's order, which is that of the outlets because their
+// openPDU has an outlet for each of dir's subdirectories. It relies on Glob's order, which is that of the outlets because their
 // directories are numbered with leading zeros.
 func openPDU(dir string) (pdu, error) {
 	var p pdu
