@@ -107,6 +107,8 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 		if len(m.Outlets) == 0 {
 			return "no pdu entry"
 		}
+	case "xenapi":
+		return noXen(cfg, m)
 	case "file":
 		if cfg.Bugzilla.URL == "" || cfg.Bugzilla.APIKey.IsZero() {
 			return "BUGZILLA_URL or BUGZILLA_API_KEY is not set"

@@ -61,6 +61,9 @@ func (e *environ) devices() Devices {
 		XenURL:        e.url("XEN_URL", ""),
 		XenUsername:   e.text("XEN_USERNAME", ""),
 		XenPassword:   e.secret("XEN_PASSWORD"),
+		XenCAFile:     e.text("XEN_CA_FILE", ""),
+		XenTimeout:    e.duration("XEN_TIMEOUT", 10*time.Second, 100*time.Millisecond),
+		XenShutdown:   e.duration("XEN_SHUTDOWN_TIMEOUT", 60*time.Second, 100*time.Millisecond),
 		ILOUsername:   e.text("ILO_USERNAME", ""),
 		ILOPassword:   e.secret("ILO_PASSWORD"),
 	}

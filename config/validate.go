@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -68,7 +69,28 @@ func (c *Config) reach(v *Inventory) error {
 	if c.Devices.SNMPCommunity.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return len(m.Outlets) > 0 }) {
 		mistakes = append(mistakes, errors.New("SNMP_COMMUNITY: must be set: the inventory has machines on a PDU"))
 	}
+	if slices.ContainsFunc(machines, func(m Machine) bool { return m.Xen != nil }) {
+		mistakes = append(mistakes, c.Devices.xen())
+	}
 	return errors.Join(mistakes...)
+}
+
+// xen checks how the pool is reached: the password goes nowhere unencrypted.
+func (d Devices) xen() error {
+	if d.XenURL != "" && !strings.HasPrefix(d.XenURL, "https://") {
+		return errors.New("XEN_URL: must begin with https://: the password goes over it")
+	}
+	if d.XenCAFile == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(d.XenCAFile)
+	if err != nil {
+		return fmt.Errorf("XEN_CA_FILE=%q: %s", d.XenCAFile, cause(err))
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return fmt.Errorf("XEN_CA_FILE=%q: holds no PEM certificate", d.XenCAFile)
+	}
+	return nil
 }
 
 // variable is one of some that mean something only together.

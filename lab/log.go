@@ -20,7 +20,7 @@ type Entry struct {
 	Seq      int       `json:"seq"`      // order of arrival in this lab, shared with Edges
 	At       time.Time `json:"at"`       // when the command arrived
 	End      time.Time `json:"end"`      // when the device had dealt with it, before the reply
-	Device   string    `json:"device"`   // "ssh", "bmc" or "pdu"
+	Device   string    `json:"device"`   // "ssh", "bmc", "pdu" or "xen"
 	Host     string    `json:"host"`     // the device: the PDU's name, else the machine's
 	Machine  string    `json:"machine"`  // FQDN
 	Command  string    `json:"command"`  // "reboot", "chassis power reset", "set AA1 off", "get AA1 status"

@@ -41,6 +41,7 @@ var steps = map[string]step{
 	"ipmi_off":          {power, a.IPMIPower, activities.Off},
 	"snmp_reboot":       {command, a.SNMPOutlet, activities.Reboot},
 	"snmp_rebootdelay":  {offOn, a.SNMPOutlet, activities.Off},
+	"xenapi_reboot":     {offOn, a.XenPower, activities.Off},
 	"file_bugzilla_bug": {kind: bug},
 	"ping":              {kind: read, activity: a.Ping},
 	"ipmi_status":       {kind: read, activity: a.IPMIStatus},
