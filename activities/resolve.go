@@ -122,6 +122,8 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 		return noILO(cfg.Devices, m)
 	case "moonshot":
 		return noMoonshot(m)
+	case "xenapi":
+		return noXen(cfg, m)
 	case "file":
 		if cfg.Bugzilla.URL == "" || cfg.Bugzilla.APIKey.IsZero() {
 			return "BUGZILLA_URL or BUGZILLA_API_KEY is not set"

@@ -70,7 +70,7 @@ func readRequest(c *gin.Context) starter.Request {
 		}
 	}
 	return starter.Request{
-		Task:          c.Query("task_name"),
+		Task:          config.CanonicalTask(c.Query("task_name")),
 		WorkerID:      strings.ToLower(c.Param("worker_id")),
 		WorkerGroup:   group,
 		ProvisionerID: strings.TrimSpace(c.Query("provisioner_id")),

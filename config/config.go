@@ -41,7 +41,7 @@ type Ladder struct {
 	DownTimeout   Duration // DOWN_TIMEOUT: after a command, until the machine must be seen down, 60s
 	UpTimeout     Duration // UP_TIMEOUT: after that, until it must be back, 300s
 	RungRetry     Duration // RUNG_RETRY: how long a command that was known not to be sent is tried again, 60s
-	OffDelay      Duration // OFF_DELAY: between off and on for ipmi_off in a ladder, 5s
+	OffDelay      Duration // OFF_DELAY: between off and on for xenapi_reboot, and for ipmi_off in a ladder, 5s
 	PDUDelay      Duration // SNMP_REBOOT_DELAY: between off and on for snmp_rebootdelay, 60s
 	OnAlarm       Duration // ON_ALARM: a machine that cannot be powered on for this long gets its bug, 5m
 	OnRetry       Duration // ON_RETRY: the pause between two long tries to power on, 5m
@@ -77,6 +77,9 @@ type Devices struct {
 	XenURL         string   // XEN_URL
 	XenUsername    string   // XEN_USERNAME
 	XenPassword    Secret   // XEN_PASSWORD
+	XenCAFile      string   // XEN_CA_FILE: PEM, in place of the system's roots
+	XenTimeout     Duration // XEN_TIMEOUT: one call, 10s
+	XenShutdown    Duration // XEN_SHUTDOWN_TIMEOUT: a clean shutdown, before the hard one, 60s
 	ILOUsername    string   // ILO_USERNAME
 	ILOPassword    Secret   // ILO_PASSWORD
 	ILOTimeout     Duration // ILO_TIMEOUT: one request to an iLO or a chassis manager; a command is sent once, 30s

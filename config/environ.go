@@ -116,6 +116,8 @@ func (e *environ) oneOf(name, otherwise string, words ...string) string {
 func (e *environ) subset(name, otherwise string, known []string) []string {
 	entries := e.list(name, otherwise)
 	for i, entry := range entries {
+		entry = CanonicalTask(entry)
+		entries[i] = entry
 		if !slices.Contains(known, entry) {
 			e.wrong(name, entry, "is not known; known are "+strings.Join(known, ", "))
 		}

@@ -73,7 +73,8 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		IPMIPrivilege:  "OPERATOR",
 		IPMIStatusWait: Duration(2 * time.Minute), IPMIStatusPoll: Duration(15 * time.Second), SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
 		ILOTimeout: Duration(30 * time.Second), ILOVerify: Duration(time.Minute),
-		SNMPv3: SNMPUser{AuthProtocol: "SHA", PrivProtocol: "AES"},
+		SNMPv3:     SNMPUser{AuthProtocol: "SHA", PrivProtocol: "AES"},
+		XenTimeout: Duration(10 * time.Second), XenShutdown: Duration(time.Minute),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
@@ -88,6 +89,8 @@ func TestLoadReads(t *testing.T) {
 		want    any
 	}{
 		"list with white space":    {"TASK_NAMES= reboot , ping,,ipmi_off ", func(c *Config) any { return c.API.TaskNames }, []string{"reboot", "ping", "ipmi_off"}},
+		"other spelling":           {"TASK_NAMES=ping,xen_reboot", func(c *Config) any { return c.API.TaskNames }, []string{"ping", "xenapi_reboot"}},
+		"other spelling of a rung": {"REBOOT_METHODS=xen_reboot", func(c *Config) any { return c.Ladder.Methods }, []string{"xenapi_reboot"}},
 		"bare seconds":             {"UP_TIMEOUT=120", func(c *Config) any { return c.Ladder.UpTimeout }, Duration(2 * time.Minute)},
 		"no retry":                 {"RUNG_RETRY=0", func(c *Config) any { return c.Ladder.RungRetry }, Duration(0)},
 		"one rung":                 {"REBOOT_METHODS=ipmi_on", func(c *Config) any { return c.Ladder.Methods }, []string{"ipmi_on"}},
@@ -112,7 +115,7 @@ func TestLoadReads(t *testing.T) {
 	}
 }
 
-const tasksKnown = "reboot, ping, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, file_bugzilla_bug"
+const tasksKnown = "reboot, ping, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
 
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
@@ -129,6 +132,7 @@ func TestLoadMistakes(t *testing.T) {
 		"public URL with query":  {"PUBLIC_URL=https://roller.example/?a", `PUBLIC_URL="https://roller.example/?a": ` + url},
 		"unknown task":           {"TASK_NAMES=reboot,format", `TASK_NAMES="format": is not known; known are ` + tasksKnown},
 		"task twice":             {"TASK_NAMES=ping,ping", `TASK_NAMES="ping": stands there twice`},
+		"task in two spellings":  {"TASK_NAMES=xenapi_reboot,xen_reboot", `TASK_NAMES="xenapi_reboot": stands there twice`},
 		"only commas":            {"TASK_NAMES=,", `TASK_NAMES=",": must be a list with commas between its entries`},
 		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, ipmi_status, ipmi_list, "):]},
 		"the bug first":          {"REBOOT_METHODS=file_bugzilla_bug,ssh_reboot", `REBOOT_METHODS="file_bugzilla_bug": may stand only at the end: no rung is tried once people have been told`},

@@ -72,7 +72,7 @@ func TestTasks(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{
 		"reboot", "ping", "ipmi_status", "ipmi_list", "ssh_reboot", "ipmi_reset", "ipmi_cycle", "ipmi_reboot", "ipmi_on",
-		"ipmi_off", "snmp_reboot", "snmp_rebootdelay", "ilo_reboot", "moonshot_reset", "file_bugzilla_bug",
+		"ipmi_off", "snmp_reboot", "snmp_rebootdelay", "ilo_reboot", "moonshot_reset", "xenapi_reboot", "file_bugzilla_bug",
 	}, Tasks())
 	require.Equal(t, Tasks()[4:], Rungs())
 	for _, name := range Tasks() {

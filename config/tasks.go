@@ -30,7 +30,20 @@ var tasks = []task{
 	{name: "snmp_rebootdelay", rung: true},
 	{name: "ilo_reboot", rung: true},
 	{name: "moonshot_reset", rung: true},
+	{name: "xenapi_reboot", rung: true},
 	{name: bugRung, rung: true},
+}
+
+// spellings are the other names of tasks that the old service took.
+var spellings = map[string]string{"xen_reboot": "xenapi_reboot"}
+
+// CanonicalTask returns a task's one name, wherever a name is read, so that two
+// spellings never become two tasks. A name that nobody knows stays as it is.
+func CanonicalTask(name string) string {
+	if canonical, ok := spellings[name]; ok {
+		return canonical
+	}
+	return name
 }
 
 // Tasks returns every task that can be asked for, in a fixed order.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,6 +88,9 @@ func (c *Config) reach(v *Inventory) error {
 			mistakes = append(mistakes, errors.New(missing.text))
 		}
 	}
+	if slices.ContainsFunc(machines, func(m Machine) bool { return m.Xen != nil }) {
+		mistakes = append(mistakes, c.Devices.xen())
+	}
 	return errors.Join(append(mistakes, c.reachILO(machines)...)...)
 }
 
@@ -100,6 +104,24 @@ func (c *Config) reachILO(machines []Machine) []error {
 		mistakes = append(mistakes, err)
 	}
 	return mistakes
+}
+
+// xen checks how the pool is reached: the password goes nowhere unencrypted.
+func (d Devices) xen() error {
+	if d.XenURL != "" && !strings.HasPrefix(d.XenURL, "https://") {
+		return errors.New("XEN_URL: must begin with https://: the password goes over it")
+	}
+	if d.XenCAFile == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(d.XenCAFile)
+	if err != nil {
+		return fmt.Errorf("XEN_CA_FILE=%q: %s", d.XenCAFile, cause(err))
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return fmt.Errorf("XEN_CA_FILE=%q: holds no PEM certificate", d.XenCAFile)
+	}
+	return nil
 }
 
 // variable is one of some that mean something only together.

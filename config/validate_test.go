@@ -49,6 +49,9 @@ func TestValidateWorker(t *testing.T) {
 		"ssh.json":  `{"ms1.test.releng.mdc1.mozilla.com":{"ssh":{"user":"roller","key_file":"KEY"}}}`,
 		"pdus.json": `{"ms1.test.releng.mdc1.mozilla.com":{"pdu":"pdu1:AA1"}}`,
 	})
+	xen := write(t, map[string]string{"xen.json": `{"ms1.test.releng.mdc1.mozilla.com":{"xen_uuid":"2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"}}`})
+	vm := []string{"FQDN_TO_XEN_FILE=" + xen.files.Xen, "XEN_URL=https://xen.example", "XEN_USERNAME=roller", "XEN_PASSWORD=hunter2"}
+	vm = vm[:len(vm):len(vm)]
 	known := filepath.Join(in.dir, "known_hosts")
 	require.NoError(t, os.WriteFile(known, nil, 0o600))
 	right := []string{"SSH_KNOWN_HOSTS_FILE=" + known, "SNMP_COMMUNITY=hunter2", "FQDN_TO_SSH_FILE=" + in.files.SSH, "FQDN_TO_PDU_FILE=" + in.files.PDU}
@@ -62,6 +65,9 @@ func TestValidateWorker(t *testing.T) {
 		"no such file":   {[]string{"FQDN_TO_IPMI_FILE=/no/such/file"}, "/no/such/file: cannot be read: no such file or directory"},
 		"Bugzilla half":  {[]string{"BUGZILLA_API_KEY=hunter2"}, "BUGZILLA_URL: must be set too, because BUGZILLA_API_KEY is"},
 		"Xen half":       {[]string{"XEN_URL=https://xen.example"}, "XEN_USERNAME, XEN_PASSWORD: must be set too, because XEN_URL is"},
+		"Xen in clear":   {append(vm, "XEN_URL=http://xen.example"), "XEN_URL: must begin with https://: the password goes over it"},
+		"no Xen CA":      {append(vm, "XEN_CA_FILE=/no/such/file"), `XEN_CA_FILE="/no/such/file": no such file or directory`},
+		"empty Xen CA":   {append(vm, "XEN_CA_FILE="+known), `XEN_CA_FILE="` + known + `": holds no PEM certificate`},
 		"iLO half":       {[]string{"ILO_USERNAME=roller"}, "ILO_PASSWORD: must be set too, because ILO_USERNAME is"},
 		"several":        {[]string{"ILO_USERNAME=roller", "SNMP_COMMUNITY="}, "ILO_PASSWORD: must be set too, because ILO_USERNAME is\nSNMP_COMMUNITY: must be set: the inventory has machines on a PDU"},
 		"Bugzilla whole": {[]string{"BUGZILLA_API_KEY=hunter2", "BUGZILLA_URL=https://bugzilla.example"}, ""},

@@ -29,7 +29,7 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 	key := filepath.Join(dir, "ssh.key")
 	inventories := map[string]inventory{
 		"ssh.json": l.sshInventory(key), "ipmi.json": l.ipmiInventory(), "pdus.json": l.pduInventory(),
-		"xen.json": {}, // no hypervisor is simulated
+		"xen.json": l.xenInventory(),
 		"ilo.json": l.iloInventory(), "moonshot.json": l.moonshotInventory(),
 	}
 	for name, inv := range inventories {
@@ -44,7 +44,7 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 	if err := writeFile(hosts, []byte(l.knownHosts())); err != nil {
 		return nil, err
 	}
-	return map[string]string{
+	env = map[string]string{
 		"FQDN_TO_SSH_FILE":      filepath.Join(dir, "ssh.json"),
 		"FQDN_TO_IPMI_FILE":     filepath.Join(dir, "ipmi.json"),
 		"FQDN_TO_PDU_FILE":      filepath.Join(dir, "pdus.json"),
@@ -53,7 +53,29 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 		"FQDN_TO_MOONSHOT_FILE": filepath.Join(dir, "moonshot.json"),
 		"SSH_KNOWN_HOSTS_FILE":  hosts,
 		"SNMP_COMMUNITY":        CommunityWrite,
-	}, nil
+	}
+	return env, l.xenFiles(dir, env)
+}
+
+func (l *Lab) xenInventory() inventory {
+	inv := inventory{}
+	for _, m := range l.machines {
+		if m.spec.VM {
+			inv[m.FQDN()] = map[string]any{"xen_uuid": m.VMUUID()}
+		}
+	}
+	return inv
+}
+
+// xenFiles writes the pool's certificate and adds how it is reached.
+func (l *Lab) xenFiles(dir string, env map[string]string) error {
+	if l.xen == nil {
+		return nil
+	}
+	ca := filepath.Join(dir, "xen.pem")
+	env["XEN_URL"], env["XEN_CA_FILE"] = l.xen.URL(), ca
+	env["XEN_USERNAME"], env["XEN_PASSWORD"] = XenUser, XenPassword
+	return writeFile(ca, l.xen.CA())
 }
 
 func (l *Lab) sshInventory(key string) inventory {

@@ -27,6 +27,7 @@ type Lab struct {
 	machines []*Machine
 	byName   map[string]*Machine // FQDN and worker ID, lower case
 	pdus     []*pdu
+	xen      *XAPI              // nil without a VM
 	key      ed25519.PrivateKey // the account's, on every machine
 	account  ssh.PublicKey
 
@@ -66,6 +67,9 @@ func (l *Lab) build(opts Options) (err error) {
 		l.pdus = append(l.pdus, p)
 	}
 	for _, m := range l.machines {
+		if m.spec.VM && l.xen == nil {
+			l.xen = startXAPI(l)
+		}
 		if err := m.start(); err != nil {
 			return fmt.Errorf("%s: %w", m.FQDN(), err)
 		}
@@ -112,9 +116,15 @@ func (l *Lab) shutdown() error {
 	for _, m := range l.machines {
 		errs = append(errs, m.stop())
 	}
+	if l.xen != nil {
+		l.xen.stop()
+	}
 	l.running.Wait()
 	return errors.Join(append(errs, releaseBlocks(l.blocks))...)
 }
+
+// XAPI returns the Xen pool, nil if no machine is a VM.
+func (l *Lab) XAPI() *XAPI { return l.xen }
 
 // Machine returns the machine with this FQDN or worker ID, in any letter case,
 // or nil. A worker ID that several groups have is the first one's.

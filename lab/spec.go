@@ -17,6 +17,7 @@ type Spec struct {
 	NoBMC       bool   `json:"no_bmc,omitempty"`      // there is no BMC
 	NoOutlet    bool   `json:"no_outlet,omitempty"`   // no PDU feeds it
 	PDUModel    string `json:"pdu_model,omitempty"`   // the family of the PDU that feeds it, by roller's name of its profile; sentry3
+	VM          bool   `json:"vm,omitempty"`          // a virtual machine of the lab's Xen pool
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
 	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
 	Moonshot    bool   `json:"moonshot,omitempty"`    // a chassis manager speaks HP's REST
@@ -40,6 +41,7 @@ type Faults struct {
 	TooFast          bool          `json:"too_fast,omitempty"`           // restarts within milliseconds: no probe sees it; held connections are reset
 	OutletStuck      bool          `json:"outlet_stuck,omitempty"`       // the PDU acknowledges a Set but the outlet does not change
 	PDUDead          bool          `json:"pdu_dead,omitempty"`           // the PDU is silent about this machine's outlet
+	RefuseShutdown   bool          `json:"refuse_shutdown,omitempty"`    // Xen refuses a clean shutdown: the guest has no drivers for it
 	WrongHostKey     bool          `json:"wrong_host_key,omitempty"`     // sshd shows a key that is not in known_hosts
 
 	Web WebFaults `json:"web,omitzero"` // of the iLO and the chassis manager; to them DeadBMC and LoseCommandReply mean the same as to the BMC

@@ -44,6 +44,7 @@ var steps = map[string]step{
 	"snmp_rebootdelay":  {offOn, a.SNMPOutlet, activities.Off},
 	"ilo_reboot":        {command, a.RedfishReset, activities.Reset},
 	"moonshot_reset":    {command, a.MoonshotReset, activities.Reset},
+	"xenapi_reboot":     {offOn, a.XenPower, activities.Off},
 	"file_bugzilla_bug": {kind: bug},
 	"ping":              {kind: read, activity: a.Ping},
 	"ipmi_status":       {kind: read, activity: a.IPMIStatus},

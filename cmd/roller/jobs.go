@@ -63,6 +63,7 @@ func startCommand(logger *slog.Logger) *cobra.Command {
 		GroupID: "jobs",
 		Args:    cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args[0] = config.CanonicalTask(args[0])
 			if err := checkStart(args); err != nil {
 				return err
 			}

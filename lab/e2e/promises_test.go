@@ -189,6 +189,31 @@ func TestNeverLeftOff(t *testing.T) {
 	}
 }
 
+// Promise 4 for a VM: it comes back by its one rung, in either spelling, also
+// when the worker is killed while the VM is off.
+func TestXenVM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "xen_reboot,file_bugzilla_bug", "TASK_NAMES": "reboot,xenapi_reboot", "OFF_DELAY": "6s"},
+		lab.Spec{WorkerID: "vm-1", WorkerGroup: "mdc1", VM: true, NoBMC: true, NoOutlet: true, NoSSH: true},
+		lab.Spec{WorkerID: "vm-2", WorkerGroup: "mdc1", VM: true, NoBMC: true, NoOutlet: true, NoSSH: true, Faults: lab.Faults{RefuseShutdown: true}})
+	first, second := s.lab.Machine("vm-1"), s.lab.Machine("vm-2")
+	job := s.job(t, "reboot", first)
+	spelled := s.job(t, "xen_reboot", second)
+	s.saw(t, "both are off", func() bool { return !first.State().Power && !second.State().Power })
+	s.Workers[0].Kill()
+	_, err := s.StartWorker()
+	require.NoError(t, err)
+	for m, j := range map[*lab.Machine]starter.Job{first: job, second: spelled} {
+		r, v := s.end(t, j)
+		require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
+		require.Equal(t, "xenapi_reboot", r.Attempts[0].Rung)
+		require.Empty(t, v.Off)
+		require.True(t, m.State().Up)
+	}
+	require.Equal(t, []string{"xen VM.clean_shutdown", "xen VM.start"}, s.executed(first))
+	require.Equal(t, []string{"xen VM.hard_shutdown", "xen VM.start"}, s.executed(second))
+}
+
 // Promises 2 and 3: a worker killed while its command is under way is unknown:
 // roller looks, and sends nothing twice.
 func TestWorkerKilledInMidCommand(t *testing.T) {

@@ -1,0 +1,190 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// XenPower sets the power state of a virtual machine over XenAPI. Actions: Off
+// (clean, else hard) and On.
+func (a *Activities) XenPower(ctx context.Context, in Command) (CommandResult, error) {
+	res, err := a.command(ctx, in, deed{
+		actions: []Action{Off, On},
+		missing: func(m config.Machine) string { return noXen(a.Config, m) },
+		send:    a.xenSend,
+		power:   a.xenPower,
+		verify:  a.Config.Devices.XenTimeout.D(),
+	})
+	return res, fail(err)
+}
+
+func noXen(cfg *config.Config, m config.Machine) string {
+	if m.Xen == nil {
+		return "no xen entry"
+	}
+	if cfg.Devices.XenURL == "" || cfg.Devices.XenPassword.IsZero() {
+		return "XEN_URL or XEN_PASSWORD is not set"
+	}
+	return ""
+}
+
+// xenVM is a session and the VM it is about.
+type xenVM struct {
+	*xenSession
+	ref string
+}
+
+func (a *Activities) xenVM(ctx context.Context, m config.Machine) (*xenVM, error) {
+	s, err := a.xenOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := s.text(ctx, "VM.get_by_uuid", m.Xen.UUID)
+	if err != nil {
+		s.close(ctx)
+		return nil, xenBefore("find VM "+m.Xen.UUID, err)
+	}
+	return &xenVM{s, ref}, nil
+}
+
+// Power states beside on and off (XenAPI reference, enum vm_power_state), and
+// what roller says while a shutdown is under way: such a VM still reads Running,
+// but is about to be off.
+const (
+	xenHalted   = "Halted"
+	xenRunning  = "Running"
+	xenStopping = "shutting down"
+)
+
+// state reads the power state.
+func (v *xenVM) state(ctx context.Context) (string, error) {
+	state, err := v.text(ctx, "VM.get_power_state", v.ref)
+	if err != nil || state == xenHalted {
+		return string(Off), err
+	}
+	if state != xenRunning {
+		return strings.ToLower(state), nil
+	}
+	result, err := v.call(ctx, "VM.get_current_operations", v.xenSession.ref, v.ref)
+	if err != nil {
+		return "", err
+	}
+	var operations map[string]string // by the task's reference
+	if err := json.Unmarshal(result, &operations); err != nil {
+		return "", errors.New("the operations are not a map")
+	}
+	for _, o := range operations {
+		if o == "clean_shutdown" || o == "hard_shutdown" || o == "shutdown" {
+			return xenStopping, nil
+		}
+	}
+	return string(On), nil
+}
+
+func (a *Activities) xenPower(ctx context.Context, m config.Machine) (string, error) {
+	v, err := a.xenVM(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	defer v.close(ctx)
+	state, err := v.state(ctx)
+	if err != nil {
+		return "", xenBefore("read the power state", err)
+	}
+	return state, nil
+}
+
+func (a *Activities) xenSend(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
+	v, err := a.xenVM(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	defer v.close(ctx)
+	if err := ready(); err != nil {
+		return "", err
+	}
+	ctx = context.WithoutCancel(ctx) // every call has a timeout
+	if action == On {
+		return v.on(ctx)
+	}
+	return v.off(ctx, ready)
+}
+
+// on starts the VM. A shutdown that a lost worker left under way is waited for:
+// it would darken the machine after roller has called it on.
+func (v *xenVM) on(ctx context.Context) (string, error) {
+	const what = "VM.start"
+	if v.settled(ctx, time.Now().Add(v.devices.XenShutdown.D())) == xenStopping {
+		return what, unknown("xenapi: %s: a shutdown is still under way", what)
+	}
+	_, err := v.call(ctx, what, v.xenSession.ref, v.ref, false, false)
+	return v.done(ctx, what, On, err)
+}
+
+// off shuts the guest down, and switches the VM off if it is not off in time.
+// Each of the two commands is sent once; the fence is asked again before the
+// second one, which must never follow another attempt's start.
+func (v *xenVM) off(ctx context.Context, ready func() error) (string, error) {
+	const clean, hard = "VM.clean_shutdown", "VM.hard_shutdown"
+	deadline := time.Now().Add(v.devices.XenShutdown.D())
+	slow := *v.client
+	slow.Timeout = v.devices.XenShutdown.D() // the call blocks until the guest is down
+	blocking := *v.xenSession
+	blocking.client = &slow
+	_, err := blocking.call(ctx, clean, v.xenSession.ref, v.ref)
+	m := Unknown
+	if err != nil {
+		m = xenMeaning(err)
+	}
+	if m == Unknown && v.settled(ctx, deadline) == string(Off) {
+		return clean, nil
+	}
+	if what, err := v.done(ctx, clean, Off, err); err == nil {
+		return what, nil
+	}
+	if late := ready(); late != nil {
+		return clean, unknown("xenapi: %s did not end, and no %s was sent: %w", clean, hard, errors.New(late.Error()))
+	}
+	_, err = v.call(ctx, hard, v.xenSession.ref, v.ref)
+	what, err := v.done(ctx, hard, Off, err)
+	if err != nil && m == Unknown && MeaningOf(err) != Unknown {
+		err = unknown("xenapi: after %s: %w", clean, errors.New(err.Error()))
+	}
+	return clean + ", " + what, err
+}
+
+// done gives a command's end its meaning. VM_BAD_POWER_STATE means: look. A VM
+// that is as wanted already is success.
+func (v *xenVM) done(ctx context.Context, what string, want Action, err error) (string, error) {
+	state, readErr := v.state(ctx)
+	switch {
+	case readErr == nil && state == string(want):
+		return what, nil
+	case err != nil:
+		return what, meaning(xenMeaning(err), "xenapi: %s: %w", what, err)
+	case readErr != nil:
+		return what, unknown("xenapi: %s: no power state after it: %w", what, readErr)
+	}
+	return what, unknown("xenapi: %s: the power state is %q", what, state)
+}
+
+// settled looks until no shutdown is under way, or until the deadline; "" says
+// that nothing could be read.
+func (v *xenVM) settled(ctx context.Context, deadline time.Time) string {
+	const every = 500 * time.Millisecond
+	for {
+		state, err := v.state(ctx)
+		if err != nil {
+			state = ""
+		}
+		if err == nil && state != xenStopping || time.Now().Add(every).After(deadline) {
+			return state
+		}
+		pause(ctx, every)
+	}
+}
