@@ -69,7 +69,7 @@ func (x *XAPI) control(r *http.Request, m *Machine, method string, on bool) (res
 		end(false)
 		return nil, failure("VM_LACKS_FEATURE", vmRef(m))
 	default:
-		over := x.begin(m)
+		over := x.begin(m) //nolint:contextcheck // a shutdown outlives its caller's connection
 		end(true)
 		select {
 		case <-over:
