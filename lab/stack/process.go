@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -109,15 +111,34 @@ func (p *Process) Ready(ctx context.Context, check func(context.Context) error) 
 	}
 }
 
-// Port returns the wanted port of 127.0.0.1 if it is free, else any free one.
+// Ports that the kernel hands to nobody who does not ask for them by number:
+// below Linux's ephemeral range (ip(7), ip_local_port_range: from 32768). An
+// ephemeral one that was found free could be any connection's a moment later.
+const (
+	firstPort = 20000
+	ports     = 12000
+)
+
+// dealt are the ports that this process has chosen, by number.
+var dealt sync.Map
+
+// Port returns the wanted port of 127.0.0.1 if it is free, else another that is
+// and that was not returned before; 0 wants none in particular.
 func Port(wanted int) (int, error) {
-	for _, port := range []int{wanted, 0} {
+	const tries = 200
+	for range tries {
+		port := wanted
+		if wanted = 0; port == 0 {
+			port = firstPort + rand.IntN(ports) //nolint:gosec // no secret
+		}
+		if _, twice := dealt.LoadOrStore(port, true); twice {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // binds and closes
 		if err != nil {
 			continue
 		}
-		defer l.Close()
-		return l.Addr().(*net.TCPAddr).Port, nil
+		return port, l.Close()
 	}
 	return 0, errors.New("no free port on 127.0.0.1")
 }
