@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // task is one name that may be asked for, or stand in the ladder.
 type task struct {
@@ -45,6 +48,9 @@ func CanonicalTask(name string) string {
 	}
 	return name
 }
+
+// Spellings returns the other names of tasks, each with the task's one name.
+func Spellings() map[string]string { return maps.Clone(spellings) }
 
 // Tasks returns every task that can be asked for, in a fixed order.
 func Tasks() []string { return named(func(task) bool { return true }) }

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
@@ -149,7 +150,7 @@ func view(e *workflowpb.WorkflowExecutionInfo) View {
 		return v
 	}
 	v := View{
-		Job:      Job{Task: e.GetType().GetName(), TaskID: e.GetExecution().GetRunId(), WorkflowID: e.GetExecution().GetWorkflowId()},
+		Job:      Job{Task: config.CanonicalTask(e.GetType().GetName()), TaskID: e.GetExecution().GetRunId(), WorkflowID: e.GetExecution().GetWorkflowId()},
 		Machine:  attribute(workflows.AttrWorkerGroup) + "/" + attribute(workflows.AttrWorkerID),
 		Status:   e.GetStatus().String(),
 		Outcome:  attribute(workflows.AttrOutcome),

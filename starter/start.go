@@ -108,7 +108,7 @@ func (s *Starter) rival(ctx context.Context, id, runID, task string) (job Job, o
 func joinOrConflict(answer *workflowservice.DescribeWorkflowExecutionResponse, task string) (Job, bool, error) {
 	info := answer.GetWorkflowExecutionInfo()
 	running := Job{
-		Task: info.GetType().GetName(), TaskID: info.GetExecution().GetRunId(),
+		Task: config.CanonicalTask(info.GetType().GetName()), TaskID: info.GetExecution().GetRunId(),
 		WorkflowID: info.GetExecution().GetWorkflowId(), Joined: true,
 	}
 	cancelling := answer.GetWorkflowExtendedInfo().GetCancelRequested()

@@ -73,11 +73,13 @@ func TestJoinOrConflict(t *testing.T) {
 	for name, test := range map[string]struct {
 		running    string
 		cancelling bool
+		asked      string
 		joins      bool
 	}{
-		"the same task":                 {"reboot", false, true},
-		"another task":                  {"ipmi_off", false, false},
-		"the same, but being cancelled": {"reboot", true, false},
+		"the same task":                 {"reboot", false, "reboot", true},
+		"the same by another spelling":  {"xen_reboot", false, "xenapi_reboot", true},
+		"another task":                  {"ipmi_off", false, "reboot", false},
+		"the same, but being cancelled": {"reboot", true, "reboot", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,11 +89,11 @@ func TestJoinOrConflict(t *testing.T) {
 					Execution: &commonpb.WorkflowExecution{WorkflowId: "machine/mdc1/ms1-10", RunId: "r1"},
 				},
 				WorkflowExtendedInfo: &workflowpb.WorkflowExecutionExtendedInfo{CancelRequested: test.cancelling},
-			}, "reboot")
+			}, test.asked)
 			require.True(t, open)
 			if test.joins {
 				require.NoError(t, err)
-				require.Equal(t, Job{Task: "reboot", TaskID: "r1", WorkflowID: "machine/mdc1/ms1-10", Joined: true}, job)
+				require.Equal(t, Job{Task: test.asked, TaskID: "r1", WorkflowID: "machine/mdc1/ms1-10", Joined: true}, job)
 				return
 			}
 			conflict, ok := errors.AsType[*Conflict](err)

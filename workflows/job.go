@@ -50,7 +50,7 @@ type run struct {
 func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) (Result, error) {
 	info := workflow.GetInfo(ctx)
 	r := &run{in: in, result: Result{
-		Task: info.WorkflowType.Name, WorkerID: in.WorkerID, WorkerGroup: in.WorkerGroup,
+		Task: config.CanonicalTask(info.WorkflowType.Name), WorkerID: in.WorkerID, WorkerGroup: in.WorkerGroup,
 		Outcome: Running, StartedAt: workflow.Now(ctx),
 	}}
 	if err := workflow.SetQueryHandler(ctx, ProgressQuery, func() (Result, error) { return r.result, nil }); err != nil {

@@ -83,7 +83,7 @@ func (w *world) mock() {
 		w.answers = w.answers[1:]
 		return next.result, next.err
 	}
-	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.IPMIReboot, a.SNMPOutlet} {
+	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.IPMIReboot, a.SNMPOutlet, a.XenPower} {
 		w.env.OnActivity(f, mock.Anything, mock.Anything).Return(command).Maybe()
 	}
 	w.env.OnActivity(a.AwaitUp, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).Maybe()
@@ -351,4 +351,25 @@ func TestForeignIDRunsAsChild(t *testing.T) {
 	require.Equal(t, MachineID(ms1), childID)
 	require.Equal(t, Back, r.Outcome)
 	require.Len(t, w.commands, 1)
+}
+
+// A workflow's type may be the other spelling of its task, as people type it:
+// under a random ID the child has the task's one name, and under the machine's own
+// the record has.
+func TestOtherSpelling(t *testing.T) {
+	t.Parallel()
+	for id, child := range map[string]string{"random": "xenapi_reboot", MachineID(ms1): ""} {
+		w := newWorld(t, "xenapi_reboot")
+		w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue})
+		w.answers, w.ups = []answer{isOff, isOn}, []activities.Sight{up}
+		var ran string
+		w.env.SetOnChildWorkflowStartedListener(func(info *workflow.Info, _ workflow.Context, _ converter.EncodedValues) {
+			ran = info.WorkflowType.Name
+		})
+		r, err := w.run(t, "xen_reboot")
+		require.NoError(t, err)
+		require.Equal(t, Back, r.Outcome)
+		require.Equal(t, "xenapi_reboot", r.Task)
+		require.Equal(t, child, ran)
+	}
 }

@@ -72,14 +72,20 @@ func settles(rung string) bool { return rung == "ipmi_reboot" }
 func exclusive(task string) bool { return !config.IsRead(task) }
 
 // Register registers every workflow: two functions behind the table of tasks,
-// and what stands beside it.
+// by every spelling, and what stands beside it.
 func Register(r worker.WorkflowRegistry) {
-	for name, s := range steps {
+	register := func(name, task string) {
 		f := Step
-		if s.kind == ladder {
+		if steps[task].kind == ladder {
 			f = Reboot
 		}
 		r.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
+	}
+	for task := range steps {
+		register(task, task)
+	}
+	for spelled, task := range config.Spellings() {
+		register(spelled, task)
 	}
 	r.RegisterWorkflowWithOptions(FileBug, workflow.RegisterOptions{Name: BugType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: SweepType})

@@ -198,7 +198,7 @@ func TestXenVM(t *testing.T) {
 		lab.Spec{WorkerID: "vm-2", WorkerGroup: "mdc1", VM: true, NoBMC: true, NoOutlet: true, NoSSH: true, Faults: lab.Faults{RefuseShutdown: true}})
 	first, second := s.lab.Machine("vm-1"), s.lab.Machine("vm-2")
 	job := s.job(t, "reboot", first)
-	spelled := s.job(t, "xen_reboot", second)
+	spelled := s.byHand(t, "xen_reboot", second.Spec().WorkerID, "mdc1")
 	s.saw(t, "both are off", func() bool { return !first.State().Power && !second.State().Power })
 	s.Workers[0].Kill()
 	_, err := s.StartWorker()
