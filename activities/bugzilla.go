@@ -40,7 +40,7 @@ type BugResult struct {
 	Created   bool   `json:"created,omitempty"`   // this job filed it, in this attempt or in one whose answer was lost
 	Commented bool   `json:"commented,omitempty"` // it was open already, and this job's report is a comment on it
 	Tracker   int    `json:"tracker,omitempty"`   // the machine's tracker bug, which it blocks
-	Problem   string `json:"problem,omitempty"`   // why the tracker bug is missing or not linked; the report itself is filed
+	Problem   string `json:"problem,omitempty"`   // why the tracker bug is missing or not linked, or nobody was copied; the report itself is filed
 }
 
 // filing is one attempt to report one machine.
@@ -56,10 +56,10 @@ type filing struct {
 // if there is one, else in a new one, which blocks the machine's tracker bug.
 // Everything is looked for before it is made, comments too, so that an attempt
 // may follow one whose answer was lost. Errors: NotSent, which is worth another
-// try, Refused and BadInput, which are not. It sends at most nine requests, each
+// try, Refused and BadInput, which are not. It sends at most ten requests, each
 // limited by BUGZILLA_TIMEOUT.
 func (a *Activities) BugzillaFile(ctx context.Context, in Bug) (BugResult, error) {
-	f, err := newFiling(a.Config.Bugzilla, in, a.publicOutlets(in.Machine))
+	f, err := newFiling(a.Config.Bugzilla, in, a.publicOutlets(in.Machine), a.bugCC(in.Machine))
 	if err != nil {
 		return BugResult{}, fail(err)
 	}
@@ -68,7 +68,7 @@ func (a *Activities) BugzillaFile(ctx context.Context, in Bug) (BugResult, error
 	return result, failFiling(err, f.client.http.Timeout)
 }
 
-func newFiling(cfg config.Bugzilla, in Bug, outlets string) (*filing, error) {
+func newFiling(cfg config.Bugzilla, in Bug, outlets string, cc []string) (*filing, error) {
 	if in.Machine.WorkerID == "" || in.FQDN == "" {
 		return nil, meaning(BadInput, "bugzilla: the machine has no name")
 	}
@@ -87,6 +87,7 @@ func newFiling(cfg config.Bugzilla, in Bug, outlets string) (*filing, error) {
 	f := &filing{client: client, in: in, reopen: cmp.Or(cfg.ReopenState, "REOPENED")}
 	f.reboot = reboot.expand(bugValues(in, outlets))
 	f.reboot["description"] = bugText(in, outlets, reboot, f.reboot)
+	copied(f.reboot, cc)
 	f.tracker = tracker.expand(bugValues(in, outlets))
 	f.tracker["alias"] = in.Machine.WorkerID
 	return f, nil
@@ -167,7 +168,7 @@ func (f *filing) report(ctx context.Context, result *BugResult) error {
 		return err
 	}
 	if found == 0 {
-		result.ID, err = f.client.create(ctx, f.reboot)
+		result.ID, err = f.create(ctx, result)
 		result.Created = err == nil
 		return err
 	}
@@ -182,4 +183,18 @@ func (f *filing) report(ctx context.Context, result *BugResult) error {
 		return nil
 	}
 	return f.client.comment(ctx, found, text)
+}
+
+// create files the report, and files it without its cc where Bugzilla does not
+// know one of them: the report counts.
+func (f *filing) create(ctx context.Context, result *BugResult) (int, error) {
+	id, err := f.client.create(ctx, f.reboot)
+	if _, has := f.reboot["cc"]; !has || !isCode(err, codeUser, codeObject) {
+		return id, err
+	}
+	if err := result.note("cc", err); err != nil {
+		return 0, err
+	}
+	delete(f.reboot, "cc")
+	return f.client.create(ctx, f.reboot)
 }

@@ -19,6 +19,8 @@ const (
 	codeAlias     = 103   // the alias is taken, or cannot be one
 	codeAuthFirst = 300   // to 307: the account, or (306) the key
 	codeAuthLast  = 307   //
+	codeObject    = 51    // something that is named is not there, a user in some versions
+	codeUser      = 504   // a user who is named is not there
 	codeLogin     = 410   // a login is needed
 	codeUnknown   = 32000 // anything without a code, rate limits among it; negative where it is Bugzilla's fault
 )

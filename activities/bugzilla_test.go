@@ -2,6 +2,7 @@ package activities_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -60,7 +61,7 @@ func startBugzilla(t *testing.T) bugzillaBench {
 }
 
 func bugzillaActivities(url string) *activities.Activities {
-	return &activities.Activities{Config: &config.Config{Bugzilla: config.Bugzilla{
+	return &activities.Activities{Inventory: func() *config.Inventory { return config.NewInventory() }, Config: &config.Config{Bugzilla: config.Bugzilla{
 		URL: url, APIKey: config.NewSecret(bugzillaKey), Timeout: config.Duration(10 * time.Second),
 	}}}
 }
@@ -239,6 +240,47 @@ func TestBugzillaFileKeepsValues(t *testing.T) {
 	require.True(t, strings.HasPrefix(fields["description"].(string), "by "+in.RequestedBy+"\n\n- ssh_reboot"))
 	require.Equal(t, []any{in.RequestedBy, "dc@ops.example"}, fields["cc"])
 	require.NotContains(t, fields, "x")
+}
+
+// Whom the inventory names is copied on a new bug, beside those of the template;
+// one whom Bugzilla does not know keeps no bug from being filed.
+func TestBugzillaFileCopies(t *testing.T) {
+	t.Parallel()
+	const template = `{"product":"P","component":"C","summary":"{fqdn} down"%s}`
+	for name, c := range map[string]struct {
+		template  string
+		strangers []string
+		want      any
+		problem   string
+	}{
+		"the machine's":          {want: []any{"a@example.com", "b@example.com"}},
+		"and the template's":     {template: `,"cc":["ops@example.com","b@example.com"]`, want: []any{"ops@example.com", "b@example.com", "a@example.com"}},
+		"the old template's":     {template: `,"cc":"ops@example.com, x@example.com"`, want: []any{"ops@example.com", "x@example.com", "a@example.com", "b@example.com"}},
+		"the old empty template": {template: `,"cc":"${cc}"`, want: []any{"a@example.com", "b@example.com"}},
+		"a stranger":             {strangers: []string{"b@example.com"}, problem: "cc: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := startBugzilla(t)
+			b.SetFaults(lab.BugzillaFaults{Strangers: c.strangers})
+			in := brokenMachine()
+			inventory := config.NewInventory(config.Machine{Name: in.Machine, BugCC: []string{"a@example.com", "b@example.com"}})
+			b.acts.Inventory = func() *config.Inventory { return inventory }
+			b.acts.Config.Bugzilla.RebootTemplate = fmt.Sprintf(template, c.template)
+			result, err := b.acts.BugzillaFile(t.Context(), in)
+			require.NoError(t, err)
+			require.True(t, result.Created)
+			require.NotZero(t, result.Tracker)
+			if c.problem == "" {
+				require.Empty(t, result.Problem)
+			}
+			require.Contains(t, result.Problem, c.problem)
+			bugs := b.Bugs()
+			require.Len(t, bugs, 2)
+			require.Equal(t, c.want, bugs[1].Fields["cc"])
+			require.NotContains(t, bugs[0].Fields, "cc", "the tracker is nobody's mail")
+		})
+	}
 }
 
 // Whatever write's answer is lost, the next attempt finds what it did.

@@ -17,7 +17,7 @@ var plainWords = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9 _,'-]{0,79}$`)
 
 // bugValues are the placeholders of a bug template. Those in the second half
 // are the old service's names for them; cc and ip, which it filled from a
-// private inventory, are empty now.
+// private inventory, are empty now: see copied.
 func bugValues(in Bug, outlets string) map[string]string {
 	dc := strings.ToUpper(in.Machine.WorkerGroup)
 	requester := cmp.Or(in.RequestedBy, "nobody known")
@@ -92,6 +92,37 @@ func (a *Activities) publicOutlets(name config.Name) string {
 		outlets = append(outlets, o.String())
 	}
 	return strings.Join(outlets, ", ")
+}
+
+// bugCC is who the inventory says is copied on the machine's bugs.
+func (a *Activities) bugCC(name config.Name) []string {
+	m, err := a.lookup(name)
+	if err != nil { // it has left the inventory
+		return nil
+	}
+	return m.BugCC
+}
+
+// copied adds people to those that a template copies. Bugzilla takes a list; the
+// old templates had a text.
+func copied(bug map[string]any, cc []string) {
+	var all []any
+	switch v := bug["cc"].(type) {
+	case string:
+		for who := range strings.SplitSeq(v, ",") {
+			all = append(all, strings.TrimSpace(who))
+		}
+	case []any:
+		all = v
+	}
+	for _, who := range cc {
+		if !slices.Contains(all, any(who)) {
+			all = append(all, who)
+		}
+	}
+	if len(all) > 0 {
+		bug["cc"] = all
+	}
 }
 
 func publicWords(s string) string {

@@ -13,14 +13,17 @@ import (
 // it: c10n1.
 type Cartridge struct{ Slot, Node int }
 
-// maxSlot is how many cartridges a Moonshot 1500 chassis has.
-const maxSlot = 45
+// A Moonshot 1500 chassis has 45 cartridges, a cartridge up to four nodes (HP
+// Moonshot System, user guide).
+const (
+	maxSlot = 45
+	maxNode = 4
+)
 
 var cartridgeForm = regexp.MustCompile(`\Ac([1-9][0-9]?)n([1-9])\z`)
 
 // ParseCartridge reads cNnM in any letter case. It fails on any other form, on
-// slots above 45 and on nodes other than 1: what cartridges of several nodes
-// answer to is not known to the formula.
+// slots above 45 and on nodes above 4.
 func ParseCartridge(text string) (Cartridge, error) {
 	m := cartridgeForm.FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
@@ -28,8 +31,8 @@ func ParseCartridge(text string) (Cartridge, error) {
 	}
 	slot, _ := strconv.Atoi(m[1]) // two digits
 	node, _ := strconv.Atoi(m[2])
-	if slot > maxSlot || node != 1 {
-		return Cartridge{}, fmt.Errorf("%q is not a cartridge: they are c1n1 to c%dn1", text, maxSlot)
+	if slot > maxSlot || node > maxNode {
+		return Cartridge{}, fmt.Errorf("%q is not a cartridge: they are c1n1 to c%dn%d", text, maxSlot, maxNode)
 	}
 	return Cartridge{slot, node}, nil
 }
@@ -37,12 +40,21 @@ func ParseCartridge(text string) (Cartridge, error) {
 // String returns the form of the files, c10n1.
 func (c Cartridge) String() string { return fmt.Sprintf("c%dn%d", c.Slot, c.Node) }
 
+// firstNode is where the first node of every cartridge answers. HP publishes no
+// formula for the others: a node says its own address ("sdr list mcloc" asked of
+// its cartridge), and a guess would switch a neighbour off.
+const firstNode = "0x72"
+
 // Bridge returns ipmitool's options for the two bridges from the chassis manager
 // to the cartridge's node, the formula behind the old service's map: over channel
 // 0 to the cartridge's controller at 0x80 + 2 x slot (-B, -T), and from there over
-// channel 7 to the node at 0x72 (-b, -t).
+// channel 7 to the node (-b, -t). For nodes 2 to 4 it has no -t.
 func (c Cartridge) Bridge() []string {
-	return []string{"-B", "0", "-b", "7", "-T", fmt.Sprintf("0x%02x", 0x80+2*c.Slot), "-t", "0x72"}
+	bridge := []string{"-B", "0", "-b", "7", "-T", fmt.Sprintf("0x%02x", 0x80+2*c.Slot)}
+	if c.Node > 1 {
+		return bridge
+	}
+	return append(bridge, "-t", firstNode)
 }
 
 // toolOptions is what a machine type may say to ipmitool; all else is roller's
@@ -120,6 +132,9 @@ func (o toolOptions) differs(c Cartridge) string {
 		if ok && number(has) != number(want) {
 			return fmt.Sprintf("%s %s, where the formula for %s gives %s %s", flag, has, c, flag, want)
 		}
+	}
+	if has, ok := o["-t"]; ok && c.Node > 1 && number(has) == number(firstNode) {
+		return fmt.Sprintf("-t %s, which is node 1's", has)
 	}
 	return ""
 }

@@ -31,9 +31,8 @@ type Machine struct {
 	Outlets []Outlet // FQDN_TO_PDU_FILE
 	Xen     *Xen     // FQDN_TO_XEN_FILE
 	BugCC   []string // WORKER_CONFIG_PATH's bug_cc: who is copied on the machine's bugs
-	ILOHost string   // WORKER_CONFIG_PATH's ilo: where the machine's iLO is dialled; "" is none, or FQDN
 
-	ILO      *ILO      // FQDN_TO_ILO_FILE
+	ILO      *ILO      // FQDN_TO_ILO_FILE, or WORKER_CONFIG_PATH's ilo
 	Moonshot *Moonshot // FQDN_TO_MOONSHOT_FILE
 }
 

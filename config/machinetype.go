@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"strconv"
@@ -28,9 +29,7 @@ func (e *entry) machineType() *machineType {
 		t.args = e.options("args", e.place("args").line, e.texts("args"))
 	}
 	if e.has("map") {
-		for _, f := range e.need("map").fields {
-			t.places[strings.ToLower(f.key)] = e.mapped(f)
-		}
+		e.places(e.need("map").fields, t)
 	}
 	if e.has("commands") {
 		in := e.object(e.path, e.about+": commands", e.need("commands"), typeCommands...)
@@ -41,6 +40,25 @@ func (e *entry) machineType() *machineType {
 		}
 	}
 	return t
+}
+
+// places reads "map". Two nodes of one cartridge have one address by mistake only:
+// a command for the one would act on the other.
+func (e *entry) places(fields []field, t *machineType) {
+	first := map[string]string{} // places, by cartridge and address
+	for _, f := range fields {
+		key, options := strings.ToLower(f.key), e.mapped(f)
+		t.places[key] = options
+		c, err := ParseCartridge(key)
+		if err != nil || options["-t"] == "" || !strings.EqualFold(e.about, moonshot) {
+			continue
+		}
+		at := fmt.Sprintf("%d -t %d", c.Slot, number(options["-t"]))
+		if had, twice := first[at]; twice && had != key {
+			e.wrong(f.line, "map: %q has the -t of %q", f.key, had)
+		}
+		first[at] = key
+	}
 }
 
 // mapped reads one entry of "map"; Moonshot's must be what the formula says.
@@ -169,6 +187,9 @@ func (s *servers) placed(e *entry, name string, t *machineType) toolOptions {
 	}
 	for i, formula := 0, c.Bridge(); i < len(formula); i += 2 {
 		options[formula[i]] = formula[i+1]
+	}
+	if c.Node > 1 && mapped["-t"] == "" {
+		e.wrong(e.place("addr").line, "\"addr\" %q: where node %d answers is known to no formula: give its \"-t\" in the map of type %q (\"sdr list mcloc\" of its cartridge tells it), or leave IPMI to moonshot_reset", place, c.Node, name)
 	}
 	return options
 }

@@ -137,24 +137,6 @@ func (s *servers) others(e *entry, m *draft) {
 	s.xen(in, m)
 }
 
-// ilo reads [host, [arguments]]. The arguments were the account, which is
-// ILO_USERNAME's and ILO_PASSWORD's now.
-func (s *servers) ilo(e *entry, m *draft) {
-	n := e.need("ilo")
-	if len(n.items) == 0 || len(n.items) > 2 {
-		e.wrong(n.line, "\"ilo\" must be a list of the iLO's host and a list of arguments")
-		return
-	}
-	host, ok := n.items[0].value.(string)
-	if !ok || !isHost(host) {
-		e.wrong(n.items[0].line, "\"ilo\" must begin with a host name or an IP address")
-	}
-	m.ILOHost = strings.ToLower(host)
-	if len(n.items) == 2 && len(n.items[1].items) > 0 {
-		s.warnings = append(s.warnings, e.place("ilo").String()+": "+e.about+": the arguments of \"ilo\" are not read; ILO_USERNAME and ILO_PASSWORD count")
-	}
-}
-
 // bmc reads how the machine's controller is reached: through its parent's, or
 // directly. The account and the type may stand in the parent's entry.
 func (s *servers) bmc(e *entry, m *draft) {

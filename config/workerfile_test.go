@@ -37,7 +37,7 @@ const rack = `{
 			"ssh": {"user": "roller", "key_file": "KEY"}},
 		"t-linux64-ms-010": {"fqdn": "t-linux64-ms-010.test.releng.mdc1.mozilla.com", "parent": "moon-chassis-1", "addr": "C10N1", "user": "op", "password": "hunter2-own"},
 		"t-linux64-ms-045": {"fqdn": "t-linux64-ms-045.test.releng.mdc1.mozilla.com", "parent": "moon-chassis-1", "addr": "c45n1"},
-		"t-yosemite-001.test.releng.mdc2.mozilla.com": {"pdu": "pdu1.example:aa6", "ilo": ["ilo1.example", ["--login", "x"]], "xen": {"reboot": ["2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"]}},
+		"t-yosemite-001.test.releng.mdc2.mozilla.com": {"pdu": "pdu1.example:aa6", "ilo": ["ILO1.example", ["--login", "x", "--password=hunter2", "--timeout 60"]], "xen": {"reboot": ["2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"]}},
 		"plain": {"fqdn": "plain.test.releng.mdc2.mozilla.com", "addr": "10.0.0.9", "user": "admin", "password": "hunter2", "kg": "hunter2-kg", "privilege": "operator", "cipher_suites": [3], "port": 6230}
 	}
 }`
@@ -48,7 +48,7 @@ func TestWorkerFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hunter2-snmp", v.Community.Reveal())
 	require.Len(t, v.Warnings, 1)
-	require.Contains(t, v.Warnings[0], `the arguments of "ilo" are not read`)
+	require.Contains(t, v.Warnings[0], `"--timeout" of "ilo" is not read: ILO_TIMEOUT counts`)
 	got := map[string]Machine{}
 	for _, m := range v.Machines() {
 		got[m.WorkerID] = m
@@ -68,7 +68,7 @@ func TestWorkerFile(t *testing.T) {
 	require.Equal(t, []string{"-B", "0", "-b", "7", "-T", "0xda", "-t", "0x72"}, got["t-linux64-ms-045"].IPMI.Bridge, "by the formula: the map need not have it")
 	mac := got["t-yosemite-001"]
 	require.Nil(t, mac.IPMI)
-	require.Equal(t, "ilo1.example", mac.ILOHost)
+	require.Equal(t, &ILO{Host: "ilo1.example", Port: 443, User: "x", Password: NewSecret(hush)}, mac.ILO)
 	require.Equal(t, &Xen{UUID: "2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"}, mac.Xen)
 	require.Equal(t, 6, mac.Outlets[0].Number)
 	require.Equal(t, &IPMI{
@@ -98,6 +98,9 @@ func TestWorkerFileNamesOnly(t *testing.T) {
 		if m.IPMI != nil {
 			require.True(t, m.IPMI.Password.IsZero() && m.IPMI.KG.IsZero(), m.FQDN)
 		}
+		if m.ILO != nil {
+			require.True(t, m.ILO.Password.IsZero(), m.FQDN)
+		}
 	}
 }
 
@@ -117,8 +120,12 @@ func TestWorkerFileMistakes(t *testing.T) {
 		"no type":              {`{"servers": {"ch": {"user": "u", "password": "hunter2"},` + "\n" + fa + `: {"parent": "ch", "addr": "c1n1"}}}`, `worker.json:2: ` + a + `: a server with a "parent" needs a "type", here or there`},
 		"no account":           {`{"servers": {"ch": {"type": "moonshot", "user": "u"},` + "\n" + fa + `: {"parent": "ch", "addr": "c1n1"}}}`, `worker.json:1: ch: "password" is missing`},
 		"no place":             {one(`"type": "moonshot"`), `worker.json:2: ` + a + `: "addr" is missing` + "\n" + `worker.json:2: ` + a + `: "addr" "" is not a cartridge: write c10n1 for node 1 of cartridge 10`},
-		"slot 46":              {one(`"addr": "c46n1"`), `worker.json:2: ` + a + `: "addr" "c46n1" is not a cartridge: they are c1n1 to c45n1`},
-		"node 2":               {one(`"addr": "c1n2"`), `worker.json:2: ` + a + `: "addr" "c1n2" is not a cartridge: they are c1n1 to c45n1`},
+		"slot 46":              {one(`"addr": "c46n1"`), `worker.json:2: ` + a + `: "addr" "c46n1" is not a cartridge: they are c1n1 to c45n4`},
+		"node 5":               {one(`"addr": "c1n5"`), `worker.json:2: ` + a + `: "addr" "c1n5" is not a cartridge: they are c1n1 to c45n4`},
+		"node 2":               {one(`"addr": "c1n2"`), `worker.json:2: ` + a + `: "addr" "c1n2": where node 2 answers is known to no formula: give its "-t" in the map of type "moonshot" ("sdr list mcloc" of its cartridge tells it), or leave IPMI to moonshot_reset`},
+		"node 2 as node 1":     {types(`"map": {"c1n2": ["-t 0x72"]}`), `worker.json:2: moonshot: map: "c1n2" has -t 0x72, which is node 1's`},
+		"node 3 as node 2":     {types(`"map": {"c1n2": ["-t 0x74"],` + "\n" + `"c2n2": ["-t 0x74"], "C1N3": ["-t", "116"]}`), `worker.json:3: moonshot: map: "C1N3" has the -t of "c1n2"`},
+		"another slot, node 2": {types(`"map": {"c2n2": ["-T 0x82", "-t 0x74"]}`), `worker.json:2: moonshot: map: "c2n2" has -T 0x82, where the formula for c2n2 gives -T 0x84`},
 		"one place twice":      {`{"servers": {` + chassis + ",\n" + fa + `: {"parent": "ch", "addr": "c1n1"},` + "\n" + fb + `: {"parent": "CH", "addr": "C1N1"}}}`, `worker.json:3: BMC ch:623 -B 0 -b 7 -T 0x82 -t 0x72 belongs to ` + b + ` here, but ` + a + ` at worker.json:2`},
 		"the old map's error":  {types(`"map": {"c42n1": ["-T 0xd4", "-t 0x72"],` + "\n" + `"c43n1": ["-T 0xd5", "-t 0x72"]}`), `worker.json:3: moonshot: map: "c43n1" has -T 0xd5, where the formula for c43n1 gives -T 0xd6`},
 		"another target":       {types(`"map": {"c1n1": ["-T", "0x82", "-t", "0x74"]}`), `worker.json:2: moonshot: map: "c1n1" has -t 0x74, where the formula for c1n1 gives -t 0x72`},
@@ -134,6 +141,11 @@ func TestWorkerFileMistakes(t *testing.T) {
 		"privilege":            {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "privilege": "GOD"}}}`, `worker.json:1: ` + a + `: "privilege" "GOD" must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},
 		"kg":                   {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "kg": "hunter2hunter2hunter2"}}}`, `worker.json:1: ` + a + `: "kg" is 21 bytes long and must be 20 at most`},
 		"ilo":                  {`{"servers": {` + fa + `: {"ilo": "x"}}}`, `worker.json:1: ` + a + `: "ilo" must be a list of the iLO's host and a list of arguments`},
+		"ilo, an option":       {`{"servers": {` + fa + `: {"ilo": ["i", ["--login", "x", "--pasword", "hunter2"]]}}}`, `worker.json:1: ` + a + `: "ilo" has an argument that is not known here; known are ` + quoted(iloOptions)},
+		"ilo, no password":     {`{"servers": {` + fa + `: {"ilo": ["i", ["--login", "x"]]}}}`, `worker.json:1: ` + a + `: "ilo" must have both of --login and --password, or neither: then ILO_USERNAME and ILO_PASSWORD count`},
+		"ilo, no value":        {`{"servers": {` + fa + `: {"ilo": ["i", ["--password"]]}}}`, `worker.json:1: ` + a + `: "ilo" --password must stand once and have a value`},
+		"ilo, fingerprint":     {`{"servers": {` + fa + `: {"ilo": ["i", ["--fingerprint", "hunter"]]}}}`, `worker.json:1: ` + a + `: "ilo" --fingerprint "hunter" is not a fingerprint: write sha256: and 64 hexadecimal digits`},
+		"ilo, two machines":    {`{"servers": {` + fa + `: {"ilo": ["i"]},` + "\n" + fb + `: {"ilo": ["I"]}}}`, `worker.json:2: iLO i:443 belongs to ` + b + ` here, but ` + a + ` at worker.json:1`},
 		"a server twice":       {`{"servers": {"x": {},` + "\n" + `"X": {}}}`, `worker.json:1: "x" is not of the form {worker_id}.test.releng.{worker_group}.mozilla.com or {worker_id}.wintest.releng.{worker_group}.mozilla.com (FQDN_TEMPLATES)` + "\n" + `worker.json:2: the file: servers: "X" stands twice, first in line 1`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,6 +158,17 @@ func TestWorkerFileMistakes(t *testing.T) {
 			require.NotContains(t, err.Error(), hush)
 		})
 	}
+}
+
+// What no formula knows, the map says: the address of a cartridge's further nodes.
+func TestFurtherNodes(t *testing.T) {
+	t.Parallel()
+	v, err := LoadInventory(worker(t, `{"types": {"moonshot": {"map": {"c2n1": ["-t 0x72"], "c2n2": ["-t", "0x74"]}}}, "servers": {
+		"ch": {"user": "u", "password": "hunter2", "type": "moonshot"},
+		`+fa+`: {"parent": "ch", "addr": "c2n1"}, `+fb+`: {"parent": "ch", "addr": "C2N2"}}}`))
+	require.NoError(t, err)
+	require.Equal(t, []string{"-B", "0", "-b", "7", "-T", "0x84", "-t", "0x72"}, v.Machines()[0].IPMI.Bridge)
+	require.Equal(t, []string{"-B", "0", "-b", "7", "-T", "0x84", "-t", "0x74"}, v.Machines()[1].IPMI.Bridge)
 }
 
 // TestBridgeByTheFormula holds all 45 cartridges against the addresses that the
@@ -227,6 +250,6 @@ func FuzzParseCartridge(f *testing.F) {
 			return
 		}
 		require.True(t, strings.EqualFold(text, c.String()))
-		require.True(t, c.Slot >= 1 && c.Slot <= maxSlot && c.Node == 1)
+		require.True(t, c.Slot >= 1 && c.Slot <= maxSlot && c.Node >= 1 && c.Node <= maxNode)
 	})
 }

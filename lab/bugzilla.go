@@ -30,6 +30,7 @@ type BugzillaFaults struct {
 	Slow       time.Duration `json:"slow,omitempty"`        // before every answer, after acting
 	LoseWrites int           `json:"lose_writes,omitempty"` // so many writes more are carried out and not answered
 	FailWrites int           `json:"fail_writes,omitempty"` // so many writes more are carried out and answered 500
+	Strangers  []string      `json:"strangers,omitempty"`   // nobody has these logins
 }
 
 // BugzillaBug is a bug as it is stored.

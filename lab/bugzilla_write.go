@@ -37,6 +37,12 @@ func (b *Bugzilla) create(body map[string]any) bugzillaAnswer {
 	if problem := b.aliasProblem(text("alias")); problem != "" {
 		return bugzillaRefuse(http.StatusBadRequest, 103, problem)
 	}
+	copied, _ := body["cc"].([]any)
+	for _, who := range copied {
+		if name, _ := who.(string); slices.Contains(b.faults.Strangers, name) {
+			return bugzillaRefuse(http.StatusBadRequest, 504, fmt.Sprintf("The name '%s' is not a valid username. Either you misspelled it, or the person has not registered for an account.", name))
+		}
+	}
 	bug := b.add(BugzillaBug{
 		Alias: text("alias"), Product: text("product"), Component: text("component"), Version: text("version"),
 		Summary: text("summary"), Status: "CONFIRMED", Comments: []string{text("description")}, Fields: maps.Clone(body),
