@@ -85,6 +85,9 @@ func (b *board) control(_ context.Context, _ *handlers.HandlerContext, request [
 	if r.Unpack(request) != nil {
 		return nil, types.CodeRequestDataTruncated, nil
 	}
+	if b.m.Faults().RefuseControl {
+		return nil, types.CodeInsufficientPrivilege, nil
+	}
 	done := true
 	switch r.ChassisControl {
 	case chassis.ChassisControlPowerDown:

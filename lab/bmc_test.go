@@ -99,6 +99,59 @@ func TestBMCRefusesInPresentState(t *testing.T) {
 	require.Equal(t, 3, l.Count(m.FQDN(), func(e Entry) bool { return e.Control }))
 }
 
+func TestBMCRefusesControl(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, Spec{Faults: Faults{RefuseControl: true}})
+	m := l.Machines()[0]
+	c := openBMC(t, m)
+	require.True(t, powered(t, c), "reads go on")
+	_, err := c.ChassisControl(t.Context(), chassis.ChassisControlPowerDown)
+	require.Equal(t, types.CodeInsufficientPrivilege, completionCode(t, err))
+	require.True(t, m.State().Power)
+	require.Empty(t, l.Controls(m.FQDN()))
+}
+
+// A command is held at both moments: whoever holds it finds it in the log,
+// without an end, and knows at the second one what became of it.
+func TestDuring(t *testing.T) {
+	t.Parallel()
+	held, goOn := make(chan Entry), make(chan struct{})
+	l, err := Start(Options{
+		Machines: []Spec{{WorkerID: "ms1-10", WorkerGroup: "mdc1"}},
+		During: func(at Moment, e Entry) {
+			if e.Control {
+				e.Command = string(at)
+				held <- e
+				<-goOn
+			}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	m, c := l.Machines()[0], openBMC(t, l.Machines()[0])
+	sent := make(chan error, 1)
+	go func() {
+		_, err := c.ChassisControl(t.Context(), chassis.ChassisControlPowerDown)
+		sent <- err
+	}()
+	for _, want := range []struct {
+		moment          Moment
+		executed, power bool
+	}{{Arrived, false, true}, {Acted, true, false}} {
+		e := <-held
+		require.Equal(t, string(want.moment), e.Command)
+		require.Equal(t, want.executed, e.Executed)
+		require.Equal(t, want.power, m.State().Power)
+		logged := l.Entries(m.FQDN(), func(e Entry) bool { return e.Control })
+		require.Len(t, logged, 1)
+		require.True(t, logged[0].End.IsZero())
+		require.Empty(t, sent, "no reply yet")
+		goOn <- struct{}{}
+	}
+	require.NoError(t, <-sent)
+	require.False(t, l.Controls("")[0].End.IsZero())
+}
+
 func completionCode(t *testing.T, err error) types.CompletionCode {
 	t.Helper()
 	r, ok := types.IsResponseError(err)

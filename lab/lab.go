@@ -18,6 +18,7 @@ type Options struct {
 	Machines []Spec
 	Seed     uint64       // of the lost replies; the same seed loses the same replies
 	Log      *slog.Logger // nil: silent
+	During   During       // nil: nothing holds a command
 }
 
 // Lab is a set of simulated machines with the devices that power them.
@@ -38,7 +39,7 @@ type Lab struct {
 // Start powers on every machine and returns when all that are not hung answer
 // probes and show an SSH banner.
 func Start(opts Options) (*Lab, error) {
-	l := &Lab{journal: newJournal(opts.Log), byName: make(map[string]*Machine)}
+	l := &Lab{journal: newJournal(opts.Log, opts.During), byName: make(map[string]*Machine)}
 	l.close = sync.OnceValue(l.shutdown)
 	if err := l.build(opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())

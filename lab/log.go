@@ -52,9 +52,23 @@ const (
 	EdgeHung     = "hung"    // answers nothing, keeps its power and its connections
 )
 
+// Moment is a point in a command's course at which its device can be held.
+type Moment string
+
+// The moments, in order.
+const (
+	Arrived Moment = "arrived" // it is in the log, and nothing has been done
+	Acted   Moment = "acted"   // it has been carried out, or not; the reply has not been sent
+)
+
+// During is called at each moment of each command, by the device itself, which
+// goes on when it returns: what happens meanwhile happens in mid-command.
+type During func(Moment, Entry)
+
 // journal is everything that happened, and the bell that rings when more did.
 type journal struct {
-	log *slog.Logger
+	log    *slog.Logger
+	during During
 
 	mu      sync.Mutex
 	seq     int
@@ -63,32 +77,48 @@ type journal struct {
 	bell    chan struct{} // closed at the next change
 }
 
-func newJournal(log *slog.Logger) *journal {
+func newJournal(log *slog.Logger, during During) *journal {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &journal{log: log, bell: make(chan struct{})}
+	if during == nil {
+		during = func(Moment, Entry) {}
+	}
+	return &journal{log: log, during: during, bell: make(chan struct{})}
 }
 
 // begin records a command at its arrival. The returned function records its
 // end, and must be called before the reply is sent: whoever has the reply must
 // find the command in the log.
 func (j *journal) begin(e Entry) (end func(executed bool)) {
+	at := j.arrive(&e)
+	j.during(Arrived, e)
+	return func(executed bool) {
+		e.Executed = executed
+		j.during(Acted, e)
+		j.finish(at, &e)
+		j.log.Info("command", "device", e.Device, "host", e.Host, "machine", e.Machine,
+			"command", e.Command, "executed", executed, "from", e.From)
+	}
+}
+
+// arrive adds an entry and returns its index.
+func (j *journal) arrive(e *Entry) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.seq++
 	e.Seq, e.At = j.seq, time.Now()
-	at := len(j.entries)
-	j.entries = append(j.entries, e)
+	j.entries = append(j.entries, *e)
 	j.ringLocked()
-	return func(executed bool) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.entries[at].End, j.entries[at].Executed = time.Now(), executed
-		j.ringLocked()
-		j.log.Info("command", "device", e.Device, "host", e.Host, "machine", e.Machine,
-			"command", e.Command, "executed", executed, "from", e.From)
-	}
+	return len(j.entries) - 1
+}
+
+func (j *journal) finish(at int, e *Entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e.End = time.Now()
+	j.entries[at] = *e
+	j.ringLocked()
 }
 
 func (j *journal) edge(e Edge) {

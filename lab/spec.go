@@ -34,6 +34,7 @@ type Faults struct {
 	IgnoreSSH        bool          `json:"ignore_ssh,omitempty"`         // reboot commands exit 0 and do nothing
 	Hung             bool          `json:"hung,omitempty"`               // powered, but neither probe nor SSH is answered; cured by a reset, a cycle or lost power
 	DeadBMC          bool          `json:"dead_bmc,omitempty"`           // the BMC is silent
+	RefuseControl    bool          `json:"refuse_control,omitempty"`     // the BMC answers control commands with "insufficient privilege"
 	LoseReplies      float64       `json:"lose_replies,omitempty"`       // probability that a reply of the BMC or PDU is dropped, after acting
 	LoseCommandReply bool          `json:"lose_command_reply,omitempty"` // replies to control commands are lost: the machine acts, all else works
 	NeverReturns     bool          `json:"never_returns,omitempty"`      // goes down on any action and stays down

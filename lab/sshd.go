@@ -113,10 +113,10 @@ func (m *Machine) forceCommand(command, from string) answer {
 	}
 	switch {
 	case control:
-		end(!faults.IgnoreSSH)
 		if !faults.IgnoreSSH {
 			m.reboot()
 		}
+		end(!faults.IgnoreSSH)
 		return answer{stdout: bootID, lost: faults.LoseCommandReply}
 	case command == commandBootID && m.spec.SSHBootID:
 		end(true)

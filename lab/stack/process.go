@@ -79,6 +79,17 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Freeze stops the process where it is, as a machine that is out of memory or a
+// paused virtual machine would; Thaw lets it go on. One that has ended does
+// neither.
+func (p *Process) Freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.done }
 

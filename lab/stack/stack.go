@@ -125,14 +125,23 @@ func (s *Stack) Setup(ctx context.Context) error {
 // StartAPI starts `roller api` and waits until it answers.
 func (s *Stack) StartAPI(ctx context.Context) error {
 	var err error
-	if s.API, err = s.start("api", s.Environ(), s.Roller, "api"); err != nil {
-		return err
-	}
-	return s.API.Ready(ctx, s.apiAnswers)
+	s.API, err = s.RunAPI(ctx, "api", s.apiPort)
+	return err
 }
 
-func (s *Stack) apiAnswers(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL+"/__lbheartbeat__", http.NoBody)
+// RunAPI starts a `roller api` of its own name and port, and waits until it
+// answers.
+func (s *Stack) RunAPI(ctx context.Context, name string, port int) (*Process, error) {
+	url := "http://127.0.0.1:" + strconv.Itoa(port)
+	p, err := s.start(name, s.environ(map[string]string{"PORT": strconv.Itoa(port), "PUBLIC_URL": url}), s.Roller, "api")
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Ready(ctx, func(ctx context.Context) error { return apiAnswers(ctx, url) })
+}
+
+func apiAnswers(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/__lbheartbeat__", http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -152,16 +161,23 @@ func (s *Stack) apiAnswers(ctx context.Context) error {
 
 // StartWorker starts one more `roller worker`.
 func (s *Stack) StartWorker() (*Process, error) {
-	p, err := s.start(fmt.Sprintf("worker%d", len(s.Workers)+1), s.Environ(), s.Roller, "worker")
+	p, err := s.RunWorker(fmt.Sprintf("worker%d", len(s.Workers)+1))
 	if err == nil {
 		s.Workers = append(s.Workers, p)
 	}
 	return p, err
 }
 
+// RunWorker starts a `roller worker` that whoever calls has to stop.
+func (s *Stack) RunWorker(name string) (*Process, error) {
+	return s.start(name, s.Environ(), s.Roller, "worker")
+}
+
 // Environ is the environment of roller's processes: what an operator would set,
 // and PATH, nothing else of this process's own.
-func (s *Stack) Environ() []string {
+func (s *Stack) Environ() []string { return s.environ(nil) }
+
+func (s *Stack) environ(own map[string]string) []string {
 	env := map[string]string{
 		"PATH":                 os.Getenv("PATH"),
 		"HOME":                 s.Dir,
@@ -173,6 +189,7 @@ func (s *Stack) Environ() []string {
 		"TEMPORAL_NAMESPACE":   s.Namespace,
 	}
 	maps.Copy(env, s.Env)
+	maps.Copy(env, own)
 	var out []string
 	for k, v := range env {
 		out = append(out, k+"="+v)
