@@ -10,10 +10,10 @@ import (
 // Activities is what the worker registers; a nil *Activities is the source of
 // the activities' names in workflow code.
 type Activities struct {
-	Config     *config.Config
-	Inventory  func() *config.Inventory // the newest inventory that was read without mistakes
-	Visibility Visibility               // lists runs, for FindLeftOff
-	Prober     Prober                   // how machines are probed; all watches of a worker share it
+	Config    *config.Config
+	Inventory func() *config.Inventory // the newest inventory that was read without mistakes
+	Runs      Runs                     // lists and reads runs, for FindLeftOff and RecallOff
+	Prober    Prober                   // how machines are probed; all watches of a worker share it
 }
 
 // New returns the activities with the prober of this machine's own network.

@@ -23,6 +23,9 @@ const (
 type Command struct {
 	Machine config.Name `json:"machine"`
 	Action  Action      `json:"action"`
+	// Target is the device that Off and On act on: they need one. All other
+	// actions are for the device that the inventory names.
+	Target Target `json:"target,omitzero"`
 	// DownTimeout is how long to watch, after the command, for the machine to
 	// go down. Zero: do not probe the machine at all; with Off and On the
 	// device's own power state is read back until it says so instead.
@@ -38,6 +41,12 @@ type Command struct {
 	// soft one, whose worker was lost): a state of on counts only once it has
 	// lasted for as long as that Off may take.
 	Pending bool `json:"pending,omitempty"`
+}
+
+// Undo is the On that gives back what this Off took, on the same device. It is
+// tried for retry; pending says that the Off may still be under way.
+func (c Command) Undo(pending bool, retry config.Duration) Command {
+	return Command{Machine: c.Machine, Action: On, Target: c.Target, Pending: pending, RungRetry: retry}
 }
 
 // Baseline is how a machine was seen just before a command.

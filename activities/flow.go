@@ -39,9 +39,11 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 	if !slices.Contains(d.actions, in.Action) {
 		return t.res, refused("%s is not an action of this protocol", in.Action)
 	}
-	m, err := a.lookup(in.Machine)
+	t.resume(ctx)
+	m, err := a.find(in, t.lost)
 	if err != nil {
-		return t.res, err
+		beat(ctx, t.progress)
+		return t.res, t.inTime(err)
 	}
 	t.m = m
 	if why := d.missing(m); why != "" {
@@ -53,7 +55,6 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 		t.res.Skipped = why
 		return t.res, nil
 	}
-	t.resume(ctx)
 	var stop func()
 	t.pulse, stop = startPulse(ctx, t.progress)
 	defer stop()
@@ -276,6 +277,11 @@ func (t *try) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil && MeaningOf(err) != Refused {
 		return ended(ctx, t.res)
 	}
+	return t.inTime(err)
+}
+
+// inTime forbids another attempt where the rung's time for them is over.
+func (t *try) inTime(err error) error {
 	if MeaningOf(err) == NotSent && time.Since(t.progress.FirstTry) >= t.in.RungRetry.D() {
 		return final(err)
 	}

@@ -55,7 +55,7 @@ func (f *fakeDevice) deed() deed {
 // bench is a worker without any simulated device.
 func bench(t *testing.T, record string) *rig {
 	t.Helper()
-	r := newRig(t, lab.Spec{NoSSH: true, NoBMC: true, NoOutlet: true})
+	r := newRig(t, lab.Spec{NoSSH: true, NoBMC: true})
 	if record != "" {
 		r.Prober = &script{record: record}
 	}

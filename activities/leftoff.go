@@ -2,10 +2,15 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -24,9 +29,19 @@ type LeftOff struct {
 	ClosedAt   time.Time   `json:"closed_at,omitzero"`
 }
 
-// Visibility lists runs; Temporal's client does it.
-type Visibility interface {
+// RecalledOff is the command by which a closed run powered a machine off.
+type RecalledOff struct {
+	Off    Command `json:"off"`
+	Timing Timing  `json:"timing"` // of this worker: the run's own times are over
+	// Lost says that the run's history is gone, so that the device is the one
+	// that the inventory names now.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// Runs lists and reads runs; Temporal's client does it.
+type Runs interface {
 	ListWorkflow(ctx context.Context, request *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error)
+	GetWorkflowHistory(ctx context.Context, workflowID, runID string, isLongPoll bool, filterType enumspb.HistoryEventFilterType) client.HistoryEventIterator
 }
 
 // leftOffPage is how many runs one list call asks for. A fleet has a handful
@@ -39,7 +54,7 @@ func (a *Activities) FindLeftOff(ctx context.Context) ([]LeftOff, error) {
 	var found []LeftOff
 	var page []byte
 	for {
-		answer, err := a.Visibility.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+		answer, err := a.Runs.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
 			Query:    OffAttribute + ` IS NOT NULL AND ExecutionStatus != "Running"`,
 			PageSize: leftOffPage, NextPageToken: page,
 		})
@@ -59,6 +74,65 @@ func (a *Activities) FindLeftOff(ctx context.Context) ([]LeftOff, error) {
 			return found, nil
 		}
 	}
+}
+
+// RecallOff reads, in the history of a closed run, the last Off that it sent: on
+// that device, and on no other, the machine is powered on. Where the history is
+// gone it is the device that the inventory names for the rung now. Errors:
+// UnknownMachine and NoRung where neither is known; NotSent where Temporal does
+// not answer.
+func (a *Activities) RecallOff(ctx context.Context, left LeftOff) (RecalledOff, error) {
+	out := RecalledOff{Timing: timing(a.Config)}
+	var err error
+	if out.Off, err = a.recorded(ctx, left); err != nil {
+		return out, fail(err)
+	}
+	if out.Off.Action == Off {
+		return out, nil
+	}
+	out.Lost = true
+	m, err := a.Inventory().Resolve(left.Machine.WorkerID, left.Machine.WorkerGroup)
+	if err != nil {
+		return out, fail(meaning(UnknownMachine, "the history of run %s is gone, and with it the device: %w", left.RunID, err))
+	}
+	out.Off = Command{Machine: m.Name, Action: Off, Target: TargetOf(m, left.Rung)}
+	if out.Off.Target.IsZero() {
+		return out, fail(meaning(NoRung, "the history of run %s is gone, and the inventory has no device of %s for %s", left.RunID, left.Rung, m.FQDN))
+	}
+	return out, nil
+}
+
+// recorded returns the last Off in a run's history, zero where there is none or
+// the history is gone.
+func (a *Activities) recorded(ctx context.Context, left LeftOff) (Command, error) {
+	var last Command
+	events := a.Runs.GetWorkflowHistory(ctx, left.WorkflowID, left.RunID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		if _, gone := errors.AsType[*serviceerror.NotFound](err); gone {
+			return Command{}, nil
+		}
+		if _, bad := errors.AsType[*serviceerror.InvalidArgument](err); bad { // no run's ID
+			return Command{}, nil
+		}
+		if err != nil {
+			return Command{}, notSent("read the history of run %s: %w", left.RunID, err)
+		}
+		if c := scheduled(event); c.Action == Off && !c.Target.IsZero() {
+			last = c
+		}
+	}
+	return last, nil
+}
+
+// scheduled is the command that an event schedules; zero if it is none.
+func scheduled(event *historypb.HistoryEvent) Command {
+	input := event.GetActivityTaskScheduledEventAttributes().GetInput()
+	var c Command
+	if input == nil || converter.GetDefaultDataConverter().FromPayloads(input, &c) != nil {
+		return Command{}
+	}
+	return c
 }
 
 // keyword decodes a search attribute of type Keyword; "" if it is none.

@@ -33,7 +33,13 @@ type Rung struct {
 	// OffOn says that the rung's one command cannot do it on this machine: it is
 	// powered off and on by two, with a durable wait of Timing.OffDelay between.
 	OffOn bool `json:"off_on,omitempty"`
+	// Target is the device that the rung switches off or on; zero for a rung
+	// that does neither.
+	Target Target `json:"target,omitzero"`
 }
+
+// switches are the rungs, beside those with OffOn, that switch power off or on.
+var switches = []string{"ipmi_on", "ipmi_off", "ipmi_reboot", "snmp_rebootdelay", "xenapi_reboot"}
 
 // Timing is the part of config.Ladder that workflow code waits by. It crosses
 // the wire so that a run goes on by the times it began with.
@@ -77,8 +83,7 @@ func (a *Activities) ResolveJob(_ context.Context, in ResolveInput) (Plan, error
 // PlanFor says what a task would do on a machine, without a word to any device.
 // It fails with NoRung where no rung of the task can be tried.
 func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
-	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg.Ladder)}
-	plan.Timing.SoftOff = cfg.Devices.IPMIStatusWait
+	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg)}
 	names := []string{task}
 	if task == "reboot" {
 		names = cfg.Ladder.Methods
@@ -88,6 +93,9 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	for _, name := range names {
 		rung := Rung{Name: name, Skip: missing(cfg, m, name)}
 		rung.OffOn = rung.Skip == "" && name == "snmp_reboot" && !m.RebootsItself()
+		if rung.Skip == "" && (rung.OffOn || slices.Contains(switches, name)) {
+			rung.Target = TargetOf(m, name)
+		}
 		plan.Rungs = append(plan.Rungs, rung)
 		if rung.Skip != "" {
 			why = append(why, name+": "+rung.Skip)
@@ -134,12 +142,14 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 	return ""
 }
 
-func timing(l config.Ladder) Timing {
+func timing(cfg *config.Config) Timing {
+	l := cfg.Ladder
 	return Timing{
 		Down: l.DownTimeout, Up: l.UpTimeout, RungRetry: l.RungRetry,
 		OffDelay: l.OffDelay, PDUDelay: l.PDUDelay, OnAlarm: l.OnAlarm, OnLimit: l.OnLimit,
 		OnRetry: l.OnRetry, BugWait: l.BugWait, BugLimit: l.BugLimit, BugRetry: l.BugRetry,
 		Command: l.CommandTime, Retry: l.RetryInterval, LastLook: l.LastLook, Heartbeat: l.Heartbeat,
+		SoftOff: cfg.Devices.IPMIStatusWait,
 	}
 }
 

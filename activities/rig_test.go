@@ -69,8 +69,13 @@ func (r *rig) entry(t *testing.T) config.Machine {
 	return m
 }
 
+// command is for whatever device the machine's entry names.
 func (r *rig) command(action Action, down config.Duration) Command {
-	return Command{Machine: r.name, Action: action, DownTimeout: down}
+	c := Command{Machine: r.name, Action: action, DownTimeout: down}
+	if m, err := r.lookup(r.name); err == nil && (action == Off || action == On) {
+		c.Target = Target{Outlets: targetOutlets(m.Outlets), BMC: targetBMC(m.IPMI), VM: targetVM(m.Xen), ILO: targetILO(m.ILO)}
+	}
+	return c
 }
 
 // call is how one activity is executed.

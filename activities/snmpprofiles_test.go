@@ -182,7 +182,9 @@ func TestPlanOfSNMPReboot(t *testing.T) {
 		r := newRig(t, c.spec)
 		plan, err := PlanFor(r.Config, r.entry(t), "snmp_reboot")
 		require.NoError(t, err, name)
-		require.Equal(t, []Rung{{Name: "snmp_reboot", OffOn: c.want}}, plan.Rungs, name)
+		require.Len(t, plan.Rungs, 1)
+		require.Equal(t, c.want, plan.Rungs[0].OffOn, name)
+		require.Equal(t, c.want, !plan.Rungs[0].Target.IsZero(), name)
 	}
 	r := newRig(t, lab.Spec{})
 	m := r.entry(t)

@@ -47,9 +47,9 @@ func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
 	}
 	var err error
 	if s.kind == offOn {
-		err = r.offWaitOn(ctx, s)
+		err = r.offWaitOn(ctx, s, rung.Target)
 	} else {
-		err = r.command(ctx, s)
+		err = r.command(ctx, s, rung.Target)
 	}
 	if err != nil && cancelled(ctx, err) && r.attempt().Outcome == Running {
 		r.conclude(ctx, Cancelled, "")
@@ -58,7 +58,7 @@ func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
 }
 
 // command sends one command and looks what it did.
-func (r *run) command(ctx workflow.Context, s step) error {
+func (r *run) command(ctx workflow.Context, s step, target activities.Target) error {
 	if r.attempt().Rung != r.firstRung() {
 		if err := r.tell(ctx, AttrRung.ValueSet(r.attempt().Rung)); err != nil {
 			return err
@@ -67,7 +67,7 @@ func (r *run) command(ctx workflow.Context, s step) error {
 	r.show(ctx, "sending the command, then watching for the machine to go down")
 	var out activities.CommandResult
 	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
-		Machine: r.plan.Machine, Action: s.action, Since: r.since,
+		Machine: r.plan.Machine, Action: s.action, Target: target, Since: r.since,
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 	}).Get(ctx, &out)
 	if settled, err := r.settle(ctx, &out, err); settled || err != nil {

@@ -58,17 +58,27 @@ func newWorld(t *testing.T, task string, rungs ...string) *world {
 		BugLimit: config.Duration(24 * time.Hour), BugRetry: 600 * second, OnRetry: 300 * second,
 		Command: 180 * second, Retry: 5 * second, LastLook: 15 * second, Heartbeat: 60 * second,
 	}}
-	for _, r := range rungs {
-		w.plan.Rungs = append(w.plan.Rungs, activities.Rung{Name: r})
-	}
 	if len(rungs) == 0 {
-		w.plan.Rungs = []activities.Rung{{Name: task}}
+		rungs = []string{task}
+	}
+	for _, r := range rungs {
+		w.plan.Rungs = append(w.plan.Rungs, activities.Rung{Name: r, Target: targetOf(r)})
 	}
 	w.mock()
 	return w
 }
 
+// targetOf is a device of a rung's own.
+func targetOf(rung string) activities.Target {
+	return activities.Target{VM: &activities.TargetVM{UUID: rung}}
+}
+
 func (w *world) mock() {
+	w.env.OnActivity(a.RecallOff, mock.Anything, mock.Anything).Return(
+		func(context.Context, activities.LeftOff) (activities.RecalledOff, error) {
+			off := activities.Command{Machine: ms1, Action: activities.Off, Target: targetOf("recalled")}
+			return activities.RecalledOff{Off: off, Timing: w.plan.Timing}, nil
+		}).Maybe()
 	w.env.OnActivity(a.ResolveJob, mock.Anything, mock.Anything).Return(
 		func(context.Context, activities.ResolveInput) (activities.Plan, error) { return w.plan, nil }).Maybe()
 	command := func(_ context.Context, in activities.Command) (activities.CommandResult, error) {

@@ -14,18 +14,19 @@ import (
 // device, and powers it on. From the workflow task that schedules the off until
 // the device was read as on, the run carries RollerOff: if it is closed in
 // between by a way that runs no code, the sweep finds it by that.
-func (r *run) offWaitOn(ctx workflow.Context, s step) error {
+func (r *run) offWaitOn(ctx workflow.Context, s step, target activities.Target) error {
 	rung := r.attempt().Rung
 	if err := r.tell(ctx, AttrRung.ValueSet(rung), AttrOff.ValueSet(rung)); err != nil {
 		return err
 	}
 	r.result.Off = true
 	r.show(ctx, "powering off")
-	var off activities.CommandResult
-	err := workflow.ExecuteActivity(forOff(ctx, r.plan.Timing, rung), s.activity, activities.Command{
-		Machine: r.plan.Machine, Action: activities.Off, Since: r.since,
+	command := activities.Command{
+		Machine: r.plan.Machine, Action: activities.Off, Target: target, Since: r.since,
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
-	}).Get(ctx, &off)
+	}
+	var off activities.CommandResult
+	err := workflow.ExecuteActivity(forOff(ctx, r.plan.Timing, rung), s.activity, command).Get(ctx, &off)
 	settled, settleErr := r.settle(ctx, &off, err)
 	if settled && settleErr == nil || neverSent(err, off) { // known that nothing was switched off
 		r.result.Off = false
@@ -44,7 +45,7 @@ func (r *run) offWaitOn(ctx workflow.Context, s step) error {
 		r.letItAct(ctx)
 	}
 	pending := settles(rung) && off.Power != string(activities.Off)
-	if !r.powerOn(ctx, s, rung, pending) {
+	if !r.powerOn(ctx, s, command.Undo(pending, r.plan.Timing.OnLimit)) {
 		r.result.Outcome = StillOff
 		r.conclude(ctx, StillOff, "powered off, and could not be powered on again")
 		return join2(settleErr, temporal.NewNonRetryableApplicationError(r.attempt().Why, string(StillOff), nil))
@@ -82,16 +83,14 @@ func (r *run) dwell(ctx workflow.Context, rung string) error {
 // powerOn powers on what this run powered off, whatever became of the run: it
 // works on a context that no cancel reaches, and keeps trying for OnLimit. After
 // OnAlarm without success the bug says first that the machine is off.
-// Pending says that the off may still be under way.
-func (r *run) powerOn(ctx workflow.Context, s step, rung string, pending bool) bool {
+func (r *run) powerOn(ctx workflow.Context, s step, on activities.Command) bool {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	t := r.plan.Timing
 	r.show(dctx, "powering on")
 	deadline := workflow.Now(dctx).Add(t.OnLimit.D())
 	for limit := t.OnAlarm.D(); ; limit = onTry {
-		err := workflow.ExecuteActivity(forOn(dctx, t, limit, pending, rung+": on"), s.activity,
-			activities.Command{Machine: r.plan.Machine, Action: activities.On, Pending: pending, RungRetry: t.OnLimit}).Get(dctx, nil)
+		err := workflow.ExecuteActivity(forOn(dctx, t, limit, on.Pending, r.attempt().Rung+": on"), s.activity, on).Get(dctx, nil)
 		if err == nil {
 			r.result.Off, r.result.Why = false, ""
 			return r.tell(dctx, AttrOff.ValueUnset()) == nil
@@ -116,7 +115,7 @@ func (r *run) power(ctx workflow.Context, s step) error {
 	r.show(ctx, "setting the power state")
 	var out activities.CommandResult
 	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.result.Task), s.activity, activities.Command{
-		Machine: r.plan.Machine, Action: s.action, RungRetry: r.plan.Timing.RungRetry,
+		Machine: r.plan.Machine, Action: s.action, Target: r.plan.Rungs[0].Target, RungRetry: r.plan.Timing.RungRetry,
 	}).Get(ctx, &out)
 	at := r.attempt()
 	if c, ok := errors.AsType[*temporal.CanceledError](err); ok && c.HasDetails() {

@@ -99,24 +99,28 @@ func PowerOn(ctx workflow.Context, left LeftOff) (Result, error) {
 	return r.end(ctx, r.restore(ctx, left))
 }
 
-// restore powers on what a closed run left off.
+// restore powers on what a closed run left off, on the device on which that run
+// powered it off.
 func (r *run) restore(ctx workflow.Context, left LeftOff) error {
 	r.show(ctx, "powering on what run "+left.RunID+" left off")
-	var plan activities.Plan
-	err := workflow.ExecuteActivity(forLookup(ctx, "find the machine"), a.ResolveJob, activities.ResolveInput{
-		Task: left.Rung, WorkerID: left.Machine.WorkerID, WorkerGroup: left.Machine.WorkerGroup,
-	}).Get(ctx, &plan)
-	if err != nil {
+	if !takesPower(left.Rung) {
+		return temporal.NewNonRetryableApplicationError(left.Rung+" powers nothing off", string(activities.BadInput), nil)
+	}
+	var recalled activities.RecalledOff
+	if err := workflow.ExecuteActivity(forLookup(ctx, "find what was powered off"), a.RecallOff, left).Get(ctx, &recalled); err != nil {
 		return err
 	}
-	if workflow.GetInfo(ctx).WorkflowExecution.ID != MachineID(plan.Machine) {
-		return temporal.NewNonRetryableApplicationError("power_on runs under "+MachineID(plan.Machine)+" only", ConflictError, nil)
+	r.result.WorkerID, r.result.WorkerGroup = recalled.Off.Machine.WorkerID, recalled.Off.Machine.WorkerGroup
+	if id := MachineID(recalled.Off.Machine); workflow.GetInfo(ctx).WorkflowExecution.ID != id {
+		return temporal.NewNonRetryableApplicationError("power_on runs under "+id+" only", ConflictError, nil)
 	}
+	t, on := recalled.Timing, recalled.Off.Undo(settles(left.Rung), recalled.Timing.OnAlarm)
+	r.show(ctx, "powering on "+on.Target.String()+", which run "+left.RunID+" left off")
 	var out activities.CommandResult
-	err = workflow.ExecuteActivity(forOn(ctx, plan.Timing, plan.Timing.OnAlarm.D(), settles(left.Rung), "power on"), asRung(left.Rung).activity,
-		activities.Command{Machine: plan.Machine, Action: activities.On, Pending: settles(left.Rung), RungRetry: plan.Timing.OnAlarm}).Get(ctx, &out)
+	err := workflow.ExecuteActivity(forOn(ctx, t, t.OnAlarm.D(), on.Pending, "power on"), asRung(left.Rung).activity, on).Get(ctx, &out)
 	if err == nil {
-		r.result.Outcome, r.result.Off, r.result.Why = Done, false, "power reads "+out.Power+"; run "+left.RunID+" had left it off"
+		r.result.Outcome, r.result.Off = Done, false
+		r.result.Why = "power of " + on.Target.String() + " reads " + out.Power + "; run " + left.RunID + " had left it off"
 	}
 	return err
 }

@@ -64,6 +64,10 @@ func asRung(name string) step {
 	return s
 }
 
+// takesPower reports whether a rung can be one that powers a machine off until
+// roller powers it on. Whether snmp_reboot is, is said by the plan.
+func takesPower(rung string) bool { return asRung(rung).kind == offOn || rung == "snmp_reboot" }
+
 // settles reports whether a rung's off may act long after it was sent, because
 // it asks the operating system first.
 func settles(rung string) bool { return rung == "ipmi_reboot" }

@@ -44,6 +44,7 @@ type direct struct {
 	*activities.Activities
 	*options
 	machine config.Machine
+	rung    string    // the action's name
 	out     io.Writer // results
 	errOut  io.Writer // warnings, and what goes on
 }

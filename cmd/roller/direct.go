@@ -16,8 +16,13 @@ type sending = func(*activities.Activities, context.Context, activities.Command)
 // send sends one command, once, by the activity's own code.
 func send(do sending, what activities.Action) func(context.Context, *direct) (string, error) {
 	return func(ctx context.Context, d *direct) (string, error) {
-		return told(do(d.Activities, ctx, activities.Command{Machine: d.machine.Name, Action: what}))
+		return told(do(d.Activities, ctx, d.command(what)))
 	}
+}
+
+// command is one command to the machine's device.
+func (d *direct) command(what activities.Action) activities.Command {
+	return activities.Command{Machine: d.machine.Name, Action: what, Target: activities.TargetOf(d.machine, d.rung)}
 }
 
 // told says what a command did. What may have been carried out is an error,
@@ -54,7 +59,8 @@ func (d *direct) offOn(ctx context.Context, do sending) (string, error) {
 		return "", temporal.NewCanceledError()
 	}
 	through := context.WithoutCancel(ctx)
-	off, err := do(d.Activities, through, activities.Command{Machine: d.machine.Name, Action: activities.Off})
+	first := d.command(activities.Off)
+	off, err := do(d.Activities, through, first)
 	text, offErr := told(off, err)
 	if off.Sent == "" && offErr != nil {
 		return "", offErr
@@ -67,7 +73,7 @@ func (d *direct) offOn(ctx context.Context, do sending) (string, error) {
 	if !wait(waiting, time.Duration(d.delay)) {
 		fmt.Fprintln(d.errOut, "interrupted: powering on first")
 	}
-	text, err = d.on(through, do)
+	text, err = d.on(through, do, first.Undo(false, 0))
 	if err == nil && ctx.Err() != nil {
 		return text, errors.New("interrupted: the wait was cut short, the machine was powered on again")
 	}
@@ -87,10 +93,10 @@ const onEvery = 5 * time.Second
 
 // on powers the machine on, again and again for ON_ALARM: to do it twice does no
 // harm, to leave a machine dark does.
-func (d *direct) on(ctx context.Context, do sending) (string, error) {
+func (d *direct) on(ctx context.Context, do sending, on activities.Command) (string, error) {
 	end := time.Now().Add(d.Config.Ladder.OnAlarm.D())
 	for {
-		text, err := told(do(d.Activities, ctx, activities.Command{Machine: d.machine.Name, Action: activities.On}))
+		text, err := told(do(d.Activities, ctx, on))
 		if err == nil {
 			return text, nil
 		}

@@ -50,7 +50,7 @@ func (a action) carryOut(cmd *cobra.Command, cfg *config.Config, o *options, m c
 	inventory := config.NewInventory(m)
 	d := &direct{
 		Activities: activities.New(cfg, func() *config.Inventory { return inventory }),
-		options:    o, machine: m, out: cmd.OutOrStdout(), errOut: o.errOut,
+		options:    o, machine: m, rung: a.name, out: cmd.OutOrStdout(), errOut: o.errOut,
 	}
 	text, err := a.act(cmd.Context(), d)
 	if text != "" {

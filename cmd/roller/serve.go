@@ -141,7 +141,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 		return nil // it was told to stop before Temporal came
 	}
 	acts := activities.New(cfg, live.Inventory)
-	acts.Visibility = c
+	acts.Runs = c
 	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
 	return worker.New(c, acts).Run(ctx)
 }

@@ -108,7 +108,7 @@ func TestIPMIInside(t *testing.T) {
 		res, err = a.IPMITool(t.Context(), activities.IPMIToolInput{Machine: s.Machine, Timeout: cfg.Devices.IPMITimeout, Command: s.Words})
 		s.Text = res.Text
 	} else {
-		in := activities.Command{Machine: s.Machine, Action: s.Action}
+		in := activities.Command{Machine: s.Machine, Action: s.Action, Target: activities.TargetOf(m, "ipmi_reboot")}
 		f := map[string]func() (activities.CommandResult, error){
 			"IPMIPower": func() (activities.CommandResult, error) {
 				in.DownTimeout = config.Duration(10 * time.Second)

@@ -44,7 +44,9 @@ func TestSNMPInside(t *testing.T) {
 	v, err := config.LoadInventory(cfg.Files)
 	require.NoError(t, err)
 	a := activities.New(cfg, func() *config.Inventory { return v })
-	o.Result, err = a.SNMPOutlet(t.Context(), activities.Command{Machine: v.Machines()[0].Name, Action: o.Action})
+	o.Result, err = a.SNMPOutlet(t.Context(), activities.Command{
+		Machine: v.Machines()[0].Name, Action: o.Action, Target: activities.TargetOf(v.Machines()[0], "snmp_rebootdelay"),
+	})
 	if err != nil {
 		o.Error = err.Error()
 	}
