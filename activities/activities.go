@@ -12,7 +12,7 @@ import (
 type Activities struct {
 	Config    *config.Config
 	Inventory func() *config.Inventory // the newest inventory that was read without mistakes
-	Runs      Runs                     // lists and reads runs, for FindLeftOff and RecallOff
+	Runs      Runs                     // lists and reads runs, for FindLeftOff, RecallOff and Status
 	Prober    Prober                   // how machines are probed; all watches of a worker share it
 }
 

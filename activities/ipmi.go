@@ -12,11 +12,13 @@ import (
 // Read names the machine whose device is asked.
 type Read struct {
 	Machine config.Name `json:"machine"`
+	JobID   string      `json:"job_id,omitempty"` // for Status: the workflow whose open run is the machine's job
 }
 
 // ReadResult is what the device answered, as text for people.
 type ReadResult struct {
-	Text string `json:"text"`
+	Text   string         `json:"text"`
+	Status *MachineStatus `json:"status,omitempty"` // of Status: the same as data
 }
 
 // ipmiControls are the chassis control commands (IPMI v2.0, table 28-4). Off is

@@ -1,7 +1,9 @@
 package activities
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -30,6 +32,36 @@ func noMoonshot(m config.Machine) string {
 	return ""
 }
 
+// moonshotPower reads the node's power state, in lower case. HP's interface of
+// 2014 calls it Power, later ones PowerState.
+func (a *Activities) moonshotPower(ctx context.Context, m config.Machine) (string, error) {
+	at := *m.Moonshot
+	b, err := newBMCHTTP(a.Config.Devices, at.Fingerprint)
+	if err != nil {
+		return "", err
+	}
+	what := "moonshot " + at.Addr() + ": power of " + at.Node
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, moonshotURL(at), http.NoBody)
+	if err != nil {
+		return "", refused("%s: %w", what, err)
+	}
+	r.SetBasicAuth(at.User, at.Password.Reveal())
+	resp, err := b.client().Do(r)
+	if err != nil {
+		return "", b.readError(what)
+	}
+	defer func() { _ = resp.Body.Close() }() // in memory
+	var node struct{ Power, PowerState string }
+	if resp.StatusCode != http.StatusOK || json.NewDecoder(resp.Body).Decode(&node) != nil || node.Power+node.PowerState == "" {
+		return "", b.readError(what)
+	}
+	return strings.ToLower(cmp.Or(node.PowerState, node.Power)), nil
+}
+
+func moonshotURL(at config.Moonshot) string {
+	return "https://" + at.Addr() + "/rest/v1/Systems/" + at.Node
+}
+
 // moonshotSend POSTs once, with Basic authentication: the manager has no
 // sessions in this interface.
 func (a *Activities) moonshotSend(ctx context.Context, m config.Machine, _ Action, ready func() error) (string, error) {
@@ -39,8 +71,7 @@ func (a *Activities) moonshotSend(ctx context.Context, m config.Machine, _ Actio
 	if err != nil {
 		return "", err
 	}
-	url := "https://" + at.Addr() + "/rest/v1/Systems/" + at.Node
-	r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, url, strings.NewReader(moonshotReset))
+	r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, moonshotURL(at), strings.NewReader(moonshotReset))
 	if err != nil {
 		return "", refused("moonshot %s: %w", at.Addr(), err)
 	}

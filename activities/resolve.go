@@ -112,7 +112,7 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 // missing says what the inventory or the environment lacks for a rung; "" if nothing.
 func missing(cfg *config.Config, m config.Machine, rung string) string {
 	switch protocol, _, _ := strings.Cut(rung, "_"); protocol {
-	case "ping":
+	case "ping", "status":
 		return ""
 	case "ssh":
 		if m.SSH == nil {

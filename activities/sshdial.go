@@ -163,24 +163,30 @@ const (
 // sshBanner reports whether an SSH server shows its version string. Some
 // network is always between: any error is only "not yet".
 func (a *Activities) sshBanner(ctx context.Context, m config.Machine) bool {
+	_, err := a.sshVersion(ctx, m)
+	return err == nil
+}
+
+// sshVersion reads the version string that an SSH server begins with.
+func (a *Activities) sshVersion(ctx context.Context, m config.Machine) (string, error) {
 	timeout := a.Config.Devices.SSHTimeout.D()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	conn, err := a.sshConn(ctx, m)
 	if err != nil {
-		return false
+		return "", err
 	}
 	defer func() { _ = conn.Close() }()
 	lines := bufio.NewScanner(io.LimitReader(conn, bannerBytes))
 	for range bannerLines {
 		if !lines.Scan() {
-			return false
+			break
 		}
 		if l := lines.Text(); strings.HasPrefix(l, "SSH-2.0-") || strings.HasPrefix(l, "SSH-1.99-") {
-			return true
+			return l, nil
 		}
 	}
-	return false
+	return "", notSent("ssh: %s shows no banner", sshAddr(m))
 }
 
 // firstLine returns what a peer said as one short line that is safe to log.

@@ -85,6 +85,7 @@ type Devices struct {
 	ILOTimeout     Duration // ILO_TIMEOUT: one request to an iLO or a chassis manager; a command is sent once, 30s
 	ILOVerify      Duration // ILO_VERIFY_TIMEOUT: until an iLO's power state, which some cache, must read as commanded, 60s
 	ILOCAFile      string   // ILO_CA_FILE: PEM; who signs certificates that are not pinned; "" is the system's roots
+	StatusTimeout  Duration // STATUS_TIMEOUT: for status, which asks all of a machine's devices side by side, 20s
 }
 
 // The values of SSH_HOST_KEYS.

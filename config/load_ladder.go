@@ -88,5 +88,6 @@ func (e *environ) devices() Devices {
 		ILOTimeout:    e.duration("ILO_TIMEOUT", 30*time.Second, 100*time.Millisecond),
 		ILOVerify:     e.duration("ILO_VERIFY_TIMEOUT", 60*time.Second, 100*time.Millisecond),
 		ILOCAFile:     e.text("ILO_CA_FILE", ""),
+		StatusTimeout: e.duration("STATUS_TIMEOUT", 20*time.Second, 100*time.Millisecond),
 	}
 }

@@ -72,7 +72,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
 		IPMIPrivilege:  "OPERATOR",
 		IPMIStatusWait: Duration(2 * time.Minute), IPMIStatusPoll: Duration(15 * time.Second), SNMPTimeout: Duration(10 * time.Second), SNMPVerify: Duration(30 * time.Second),
-		ILOTimeout: Duration(30 * time.Second), ILOVerify: Duration(time.Minute),
+		ILOTimeout: Duration(30 * time.Second), ILOVerify: Duration(time.Minute), StatusTimeout: Duration(20 * time.Second),
 		SNMPv3:     SNMPUser{AuthProtocol: "SHA", PrivProtocol: "AES"},
 		XenTimeout: Duration(10 * time.Second), XenShutdown: Duration(time.Minute),
 	}, c.Devices)
@@ -115,7 +115,7 @@ func TestLoadReads(t *testing.T) {
 	}
 }
 
-const tasksKnown = "reboot, ping, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
+const tasksKnown = "reboot, ping, status, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
 
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
@@ -134,7 +134,7 @@ func TestLoadMistakes(t *testing.T) {
 		"task twice":             {"TASK_NAMES=ping,ping", `TASK_NAMES="ping": stands there twice`},
 		"task in two spellings":  {"TASK_NAMES=xenapi_reboot,xen_reboot", `TASK_NAMES="xenapi_reboot": stands there twice`},
 		"only commas":            {"TASK_NAMES=,", `TASK_NAMES=",": must be a list with commas between its entries`},
-		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, ipmi_status, ipmi_list, "):]},
+		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, "):]},
 		"the bug first":          {"REBOOT_METHODS=file_bugzilla_bug,ssh_reboot", `REBOOT_METHODS="file_bugzilla_bug": may stand only at the end: no rung is tried once people have been told`},
 		"scope for everything":   {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name};b,c", `REQUIRED_TASKCLUSTER_SCOPE_SETS="b,c": no scope of this set has {task_name}, so that it would open every action`},
 		"other placeholder":      {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name}:{group}", `REQUIRED_TASKCLUSTER_SCOPE_SETS="a:{task_name}:{group}": may have no other placeholder than {task_name}`},

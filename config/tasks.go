@@ -21,6 +21,7 @@ const bugRung = "file_bugzilla_bug"
 var tasks = []task{
 	{name: "reboot"},
 	{name: "ping", read: true},
+	{name: "status", read: true},
 	{name: "ipmi_status", read: true},
 	{name: "ipmi_list", read: true},
 	{name: "ssh_reboot", rung: true},

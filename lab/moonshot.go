@@ -23,6 +23,15 @@ func (w *web) coldReset(out http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// node answers a question about the one node.
+func (w *web) node(out http.ResponseWriter, r *http.Request) {
+	if !login(r) {
+		redfishError(out, http.StatusUnauthorized, "Base.0.10.NoValidSession", "")
+		return
+	}
+	writeReply(out, resource{"Type": "ComputerSystem.0.9.5", "Name": MoonshotNode, "Power": w.powerState()})
+}
+
 func (l *Lab) iloInventory() inventory {
 	inv := inventory{}
 	for _, m := range l.machines {

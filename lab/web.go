@@ -85,6 +85,7 @@ func (w *web) handler() http.Handler {
 	}
 	if w.m.spec.Moonshot {
 		mux.HandleFunc("POST /rest/v1/Systems/"+MoonshotNode, w.coldReset)
+		mux.HandleFunc("GET /rest/v1/Systems/"+MoonshotNode, w.node)
 	}
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		f := w.m.Faults()

@@ -108,20 +108,21 @@ const (
 // Result is a job's record: what the run returns, what the progress query
 // answers, and what the details in the Web UI are drawn from.
 type Result struct {
-	Task        string    `json:"task"`
-	WorkerID    string    `json:"worker_id"`
-	WorkerGroup string    `json:"worker_group"`
-	FQDN        string    `json:"fqdn,omitempty"`
-	Outcome     Outcome   `json:"outcome"`
-	Off         bool      `json:"off,omitempty"` // roller powered the machine off and has not seen it on again
-	Why         string    `json:"why,omitempty"`
-	Attempts    []Attempt `json:"attempts,omitempty"`
-	Bug         *Bug      `json:"bug,omitempty"`
-	Text        string    `json:"text,omitempty"` // what a read found
-	Now         string    `json:"now,omitempty"`  // what happens, while it runs
-	Next        []string  `json:"next,omitempty"` // the rungs that would follow
-	StartedAt   time.Time `json:"started_at,omitzero"`
-	EndedAt     time.Time `json:"ended_at,omitzero"`
+	Task        string                    `json:"task"`
+	WorkerID    string                    `json:"worker_id"`
+	WorkerGroup string                    `json:"worker_group"`
+	FQDN        string                    `json:"fqdn,omitempty"`
+	Outcome     Outcome                   `json:"outcome"`
+	Off         bool                      `json:"off,omitempty"` // roller powered the machine off and has not seen it on again
+	Why         string                    `json:"why,omitempty"`
+	Attempts    []Attempt                 `json:"attempts,omitempty"`
+	Bug         *Bug                      `json:"bug,omitempty"`
+	Text        string                    `json:"text,omitempty"`   // what a read found
+	Status      *activities.MachineStatus `json:"status,omitempty"` // of the task status: the text as data
+	Now         string                    `json:"now,omitempty"`    // what happens, while it runs
+	Next        []string                  `json:"next,omitempty"`   // the rungs that would follow
+	StartedAt   time.Time                 `json:"started_at,omitzero"`
+	EndedAt     time.Time                 `json:"ended_at,omitzero"`
 }
 
 // Attempt is one rung of one job.

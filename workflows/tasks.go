@@ -47,6 +47,7 @@ var steps = map[string]step{
 	"xenapi_reboot":     {offOn, a.XenPower, activities.Off},
 	"file_bugzilla_bug": {kind: bug},
 	"ping":              {kind: read, activity: a.Ping},
+	"status":            {kind: read, activity: a.Status},
 	"ipmi_status":       {kind: read, activity: a.IPMIStatus},
 	"ipmi_list":         {kind: read, activity: a.IPMIList},
 }

@@ -21,7 +21,7 @@ type action struct {
 	long    string
 	example string
 	// by is how the action is told of a machine that is in no inventory; nil
-	// where it can only be a job.
+	// where it can only be a job, or a read of a machine of the inventory.
 	by *dialect
 	// act carries the action out on the one machine of an inventory, in this
 	// terminal, and returns what there is to say.
@@ -65,6 +65,14 @@ The exit status is ping's: 0 if all were answered, 1 if not, 2 on any other erro
 		example: "roller ping -c 4 -w 5 localhost",
 		by:      &pinged,
 		act:     ping,
+	},
+	{
+		name:  "status",
+		short: "See how a machine is: power by every device that can tell, ping, ssh banner, current job",
+		long: `Ask all of the machine's devices for its power state (IPMI, Redfish, the Moonshot chassis manager, each PDU outlet, XenAPI), ping it, read its SSH banner and look in Temporal for its open job: side by side, for STATUS_TIMEOUT. Whoever cannot tell says why.
+It waits for no job. Where Temporal cannot be reached, it says so, and all else stands.`,
+		example: "roller status ms1-10 mdc1\nroller start status ms1-10 mdc1 --follow",
+		act:     machineStatus,
 	},
 	{
 		name:    "ssh_reboot",
@@ -196,7 +204,7 @@ func (a action) run(cmd *cobra.Command, logger *slog.Logger, o *options, args []
 	read := config.IsRead(a.name)
 	named := o.named(cmd, args)
 	switch {
-	case read && named, o.direct:
+	case read && named && a.by != nil, o.direct:
 		return a.here(cmd, cfg, o, args)
 	case read:
 		return a.readHere(cmd, cfg, o, args)

@@ -58,7 +58,7 @@ func TestEveryTaskIsACommand(t *testing.T) {
 	var named []string
 	for _, a := range actions {
 		named = append(named, a.name)
-		if a.by == nil {
+		if a.by == nil && !config.IsRead(a.name) {
 			require.Nil(t, a.act, "%s: nobody could call it", a.name)
 			continue
 		}

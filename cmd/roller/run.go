@@ -24,7 +24,7 @@ func (a action) here(cmd *cobra.Command, cfg *config.Config, o *options, args []
 	if !config.IsRead(a.name) {
 		fmt.Fprintln(o.errOut, "warning: --direct acts from this terminal, past Temporal: another job may be acting on the same machine, and nobody looks whether it comes back")
 	}
-	return a.carryOut(cmd, cfg, o, m)
+	return a.carryOut(cmd, cfg, o, m, config.NewInventory(m))
 }
 
 // readHere asks about a machine of the inventory that this process was given.
@@ -39,15 +39,15 @@ func (a action) readHere(cmd *cobra.Command, cfg *config.Config, o *options, arg
 	}
 	if err != nil && a.by == &pinged && len(args) == 1 {
 		m, err = given(args[0])
+		inventory = config.NewInventory(m)
 	}
 	if err != nil {
 		return err
 	}
-	return a.carryOut(cmd, cfg, o, m)
+	return a.carryOut(cmd, cfg, o, m, inventory)
 }
 
-func (a action) carryOut(cmd *cobra.Command, cfg *config.Config, o *options, m config.Machine) error {
-	inventory := config.NewInventory(m)
+func (a action) carryOut(cmd *cobra.Command, cfg *config.Config, o *options, m config.Machine, inventory *config.Inventory) error {
 	d := &direct{
 		Activities: activities.New(cfg, func() *config.Inventory { return inventory }),
 		options:    o, machine: m, rung: a.name, out: cmd.OutOrStdout(), errOut: o.errOut,

@@ -118,7 +118,7 @@ func TestOutcomes(t *testing.T) {
 		}
 	})
 	t.Run("events", func(t *testing.T) { s.eventBudget(t) })
-	t.Run("secrets", func(t *testing.T) { s.noSecrets(t) })
+	t.Run("secrets", func(t *testing.T) { s.noSecrets(t, "comes-back-after-ssh") })
 }
 
 // outlets takes the outlets' numbers out, which the lab deals.

@@ -36,8 +36,8 @@ func (s *site) eventBudget(t *testing.T) {
 
 // noSecrets greps the histories of all runs, all logs, and what the lab's
 // inventory holds for every secret. Each must be found where it belongs, or the
-// test would prove nothing.
-func (s *site) noSecrets(t *testing.T) {
+// test would prove nothing; so must the machine.
+func (s *site) noSecrets(t *testing.T, machine string) {
 	inventory, err := os.ReadFile(s.Env["FQDN_TO_IPMI_FILE"])
 	require.NoError(t, err)
 	key, err := os.ReadFile(strings.Replace(s.Env["FQDN_TO_SSH_FILE"], "ssh.json", "ssh.key", 1))
@@ -65,7 +65,7 @@ func (s *site) noSecrets(t *testing.T) {
 	require.NoError(t, err)
 	all.WriteString(logs)
 	all.WriteString(pretty(s.bugs.Bugs()))
-	require.Contains(t, all.String(), "comes-back-after-ssh", "the export holds the runs")
+	require.Contains(t, all.String(), machine, "the export holds the runs")
 	for what, secret := range secrets {
 		require.NotEmpty(t, secret)
 		require.NotContains(t, all.String(), secret, what)
