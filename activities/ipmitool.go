@@ -17,27 +17,17 @@ import (
 
 // The defaults of the ipmitool action, as the old service had them.
 const (
-	toolInterface = "lanplus"
+	toolInterface = "lanplus" // the one that encrypts
 	toolPrivilege = "OPERATOR"
-	toolPort      = 623 // IPMI v2.0, 13.1.2
 	toolTimeout   = 15 * time.Second
-	toolReadLimit = time.Minute // a read with all its repeats, as forRead allows
+	toolReadLimit = time.Minute // a task's read with all its repeats, as forRead allows
 )
 
-// IPMIToolInput is any command of the ipmitool binary, to a machine's BMC or to
-// a host that is named with its account.
+// IPMIToolInput is any command of the ipmitool binary, to a machine's BMC.
 type IPMIToolInput struct {
-	Machine config.Name `json:"machine,omitzero"` // of the inventory, unless there is a Host
-	Host    string      `json:"host,omitempty"`
-	Port    int         `json:"port,omitempty"` // 623
-	User    string      `json:"user,omitempty"`
-	// Password and KG never leave this process: they are in no encoding of the input.
-	Password  config.Secret   `json:"-"`
-	KG        config.Secret   `json:"-"`
-	Interface string          `json:"interface,omitempty"` // lanplus, the one that encrypts
-	Privilege string          `json:"privilege,omitempty"` // OPERATOR
-	Timeout   config.Duration `json:"timeout,omitzero"`    // one reply, 15s, in whole seconds
-	Repeat    bool            `json:"repeat,omitempty"`    // the command changes nothing, and may be sent again when its reply is lost
+	Machine   config.Name     `json:"machine"`
+	Privilege string          `json:"privilege,omitempty"` // of the session; the machine's own, or else OPERATOR
+	Timeout   config.Duration `json:"timeout,omitzero"`    // for a read as a whole, for one reply to anything else; 15s
 	Command   []string        `json:"command"`             // "chassis", "power", "status"
 }
 
@@ -46,15 +36,16 @@ type IPMIToolResult struct {
 	Text string `json:"text"`
 }
 
-// IPMITool runs the ipmitool binary. A command is sent once, unless Repeat.
-// Errors: Refused, NotSent, and Unknown for all that may have been carried out.
+// IPMITool runs the ipmitool binary. A command is sent once, unless it only reads.
+// Errors: BadInput, Refused, NotSent, and Unknown for all that may have been
+// carried out.
 func (a *Activities) IPMITool(ctx context.Context, in IPMIToolInput) (IPMIToolResult, error) {
 	c, err := a.toolCall(in)
 	if err != nil {
 		return IPMIToolResult{}, fail(err)
 	}
 	text, err := c.run(ctx)
-	if err != nil && (ctx.Err() == nil || !in.Repeat) {
+	if err != nil && (ctx.Err() == nil || !c.repeat) {
 		return IPMIToolResult{}, fail(err)
 	}
 	return IPMIToolResult{Text: text}, fail(endedOr(ctx, err))
@@ -63,38 +54,34 @@ func (a *Activities) IPMITool(ctx context.Context, in IPMIToolInput) (IPMIToolRe
 // toolCall is one command to be given to ipmitool.
 type toolCall struct {
 	bmc     config.IPMI
-	iface   string
 	session time.Duration // setting it up, with its repeats
 	timeout time.Duration // one reply
-	repeat  bool
+	whole   time.Duration // a read with its repeats; 0 is toolReadLimit
+	repeat  bool          // it changes nothing, and may be sent again when its reply is lost
 	words   []string
 	verbose bool
 }
 
 func (a *Activities) toolCall(in IPMIToolInput) (toolCall, error) {
+	timeout := cmp.Or(in.Timeout.D(), toolTimeout)
 	c := toolCall{
-		iface: cmp.Or(in.Interface, toolInterface), timeout: cmp.Or(in.Timeout.D(), toolTimeout),
-		repeat: in.Repeat, words: in.Command, session: a.Config.Devices.IPMISession.D(),
+		timeout: timeout, whole: timeout, words: in.Command,
+		repeat: IPMIToolReads(in.Command), session: a.Config.Devices.IPMISession.D(),
 	}
-	if len(c.words) == 0 {
+	switch {
+	case len(c.words) == 0:
 		return c, meaning(BadInput, "ipmitool: no command")
+	case beginsWith(c.words, toolUnfit):
+		return c, meaning(BadInput, "ipmitool: %q needs a terminal, a file or a password among its words: run ipmitool itself", c.words[0])
 	}
-	if c.iface != toolInterface {
-		return c, meaning(BadInput, "ipmitool: interface %q: only %s encrypts the password", c.iface, toolInterface)
+	m, err := a.ipmiMachine(Read{Machine: in.Machine})
+	if err != nil {
+		return c, err
 	}
-	if in.Host != "" {
-		c.bmc = config.IPMI{Host: in.Host, Port: in.Port, User: in.User, Password: in.Password, KG: in.KG}
-	} else {
-		m, err := a.ipmiMachine(Read{Machine: in.Machine})
-		if err != nil {
-			return c, err
-		}
-		c.bmc = *m.IPMI
-	}
-	c.bmc.Port = cmp.Or(c.bmc.Port, toolPort)
+	c.bmc = *m.IPMI
 	c.bmc.Privilege = strings.ToUpper(cmp.Or(in.Privilege, c.bmc.Privilege, toolPrivilege))
 	if _, ok := ipmiPrivileges[c.bmc.Privilege]; !ok {
-		return c, meaning(BadInput, "ipmitool: %q is no privilege level", in.Privilege)
+		return c, meaning(BadInput, "ipmitool: privilege %q must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR", in.Privilege)
 	}
 	return c, nil
 }
@@ -170,7 +157,7 @@ func (c toolCall) env() []string {
 // limit is when ipmitool is killed: it waits for several replies in turn.
 func (c toolCall) limit() time.Duration {
 	if c.repeat {
-		return toolReadLimit
+		return cmp.Or(c.whole, toolReadLimit)
 	}
 	return c.session + 3*c.timeout
 }

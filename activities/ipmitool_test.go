@@ -279,35 +279,63 @@ func TestBridgedReboot(t *testing.T) { //nolint:paralleltest // PATH
 	require.Contains(t, calls[len(calls)-2], "chassis power status")
 }
 
+// A read may be sent again, with the time for all of it; anything else goes out
+// once, with the time for its reply. Words are no options.
 func TestIPMITool(t *testing.T) { //nolint:paralleltest // PATH
 	f := newFake(t)
 	f.says("sensor_list_-P_x", "ok\n")
+	f.says("raw_0x00_0x02_0x03", "\n")
 	r := newRig(t, lab.Spec{NoOutlet: true})
-	res, err := execute(t, r.IPMITool, IPMIToolInput{Machine: r.name, Command: []string{"chassis", "power", "status"}, Repeat: true}, call{})
+	res, err := execute(t, r.IPMITool, IPMIToolInput{Machine: r.name, Command: []string{"chassis", "power", "status"}}, call{})
 	require.NoError(t, err)
 	require.Equal(t, "Chassis Power is on", res.Text)
-	// Explicit host and account, which Temporal never carries; words are no options.
-	res, err = r.IPMITool(t.Context(), IPMIToolInput{
-		Host: "bmc.example", User: "u", Password: config.NewSecret("s3cret-x"), Command: []string{"sensor", "list", "-P", "x"},
-	})
-	require.NoError(t, err)
-	require.Equal(t, "ok", res.Text)
-	require.Equal(t, "-I lanplus -H bmc.example -p 623 -U u -E -L OPERATOR -C 17 -R 1 -N 15 -- sensor list -P x", f.calls()[1])
+	m := r.entry(t)
+	m.IPMI = &config.IPMI{Host: "bmc.example", Port: 623, User: "u", Password: config.NewSecret("s3cret-x")}
+	direct := &Activities{Config: r.Config, Inventory: func() *config.Inventory { return config.NewInventory(m) }}
+	for _, words := range []string{"sensor list -P x", "raw 0x00 0x02 0x03"} {
+		_, err = direct.IPMITool(t.Context(), IPMIToolInput{Machine: m.Name, Command: strings.Fields(words)})
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{
+		"-I lanplus -H bmc.example -p 623 -U u -E -L OPERATOR -C 17 -R 4 -N 1 -- sensor list -P x",
+		"-I lanplus -H bmc.example -p 623 -U u -E -L OPERATOR -C 17 -R 1 -N 15 -- raw 0x00 0x02 0x03",
+	}, f.calls()[1:])
 	require.NotContains(t, f.read("argv"), "s3cret")
+}
+
+func TestIPMIToolReads(t *testing.T) {
+	t.Parallel()
+	for _, words := range []string{
+		"power status", "chassis power status", "chassis status", "mc info", "sel", "sel list last 15", "sel elist", "sdr", "sdr elist all",
+		"sensor", "fru", "fru print 0", "lan print 1",
+	} {
+		require.True(t, IPMIToolReads(strings.Fields(words)), words)
+	}
+	for _, words := range []string{
+		"", "power", "power on", "power off", "power cycle", "power reset", "power soft", "power diag", "chassis power off", "chassis identify force",
+		"chassis bootdev pxe", "chassis bootparam set bootflag force_pxe", "chassis policy always-on", "mc reset cold", "mc watchdog off", "raw 6 1",
+		"sel clear", "sel delete 1", "sel save f", "sel time set now", "sdr dump f", "sensor thresh x lower 1 2 3", "fru write 0 f", "fru read 0 f",
+		"lan set 1 ipsrc static", "user set name 2 x", "sol activate", "hpm upgrade f", "POWER STATUS", "event 1", "shell", "exec f",
+	} {
+		require.False(t, IPMIToolReads(strings.Fields(words)), words)
+	}
 }
 
 func TestIPMIToolBadInput(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, lab.Spec{NoOutlet: true})
 	for name, in := range map[string]IPMIToolInput{
-		"no command":      {Host: "x"},
-		"other interface": {Host: "x", Interface: "lan", Command: []string{"mc", "info"}},
-		"privilege":       {Host: "x", Privilege: "GOD", Command: []string{"mc", "info"}},
+		"no command": {},
+		"privilege":  {Privilege: "GOD", Command: []string{"mc", "info"}},
+		"a terminal": {Command: []string{"shell"}},
+		"a password": {Command: []string{"user", "set", "password", "2", "s3cret"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			in.Machine = r.name
 			_, err := execute(t, r.IPMITool, in, call{})
 			requireMeaning(t, err, BadInput, false)
+			require.NotContains(t, err.Error(), "s3cret")
 		})
 	}
 	_, err := execute(t, r.IPMITool, IPMIToolInput{Machine: config.Name{WorkerID: "x", WorkerGroup: "y"}, Command: []string{"mc"}}, call{})

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"regexp"
 	"strconv"
@@ -130,17 +131,27 @@ var uuidForm = regexp.MustCompile(`\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 
 // xen reads {"xen_uuid": "...", "probe"}.
 func (r *reading) xen(e *entry, m *draft) {
-	uuid := strings.ToLower(e.text("xen_uuid"))
-	if uuid == "" {
+	text := e.text("xen_uuid")
+	if text == "" {
 		return
 	}
 	at := e.place("xen_uuid")
-	if !uuidForm.MatchString(uuid) {
-		e.wrong(at.line, "\"xen_uuid\" %q is not a UUID", uuid)
+	vm, err := ParseXen(text)
+	if err != nil {
+		e.wrong(at.line, "\"xen_uuid\" %s", err)
 		return
 	}
-	r.claims.take(at, "VM "+uuid, "belongs to", m.FQDN)
-	m.Xen = &Xen{UUID: uuid}
+	r.claims.take(at, "VM "+vm.UUID, "belongs to", m.FQDN)
+	m.Xen = &vm
+}
+
+// ParseXen reads a VM's UUID in any letter case.
+func ParseXen(text string) (Xen, error) {
+	uuid := strings.ToLower(text)
+	if !uuidForm.MatchString(uuid) {
+		return Xen{}, fmt.Errorf("%q is not a UUID", uuid)
+	}
+	return Xen{UUID: uuid}, nil
 }
 
 func dialled(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -89,7 +89,7 @@ func (c *Config) reach(v *Inventory) error {
 		}
 	}
 	if slices.ContainsFunc(machines, func(m Machine) bool { return m.Xen != nil }) {
-		mistakes = append(mistakes, c.Devices.xen())
+		mistakes = append(mistakes, c.Devices.ValidateXen())
 	}
 	return errors.Join(append(mistakes, c.reachILO(machines)...)...)
 }
@@ -106,8 +106,8 @@ func (c *Config) reachILO(machines []Machine) []error {
 	return mistakes
 }
 
-// xen checks how the pool is reached: the password goes nowhere unencrypted.
-func (d Devices) xen() error {
+// ValidateXen checks how the pool is reached: the password goes nowhere unencrypted.
+func (d Devices) ValidateXen() error {
 	if d.XenURL != "" && !strings.HasPrefix(d.XenURL, "https://") {
 		return errors.New("XEN_URL: must begin with https://: the password goes over it")
 	}

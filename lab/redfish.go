@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -101,7 +102,7 @@ func (w *web) private(then http.HandlerFunc) http.HandlerFunc {
 
 func (w *web) offers() []string {
 	if only := w.m.Faults().Web.Offers; only != "" {
-		return []string{only}
+		return strings.Split(only, ",")
 	}
 	return redfishResetTypes
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -46,7 +48,8 @@ type direct struct {
 	machine config.Machine
 	rung    string    // the action's name
 	out     io.Writer // results
-	errOut  io.Writer // warnings, and what goes on
+	errOut  io.Writer // what goes on: see warn
+	saying  sync.Mutex
 }
 
 // actions is every action that acts on a machine.
@@ -85,26 +88,34 @@ It waits for no job. Where Temporal cannot be reached, it says so, and all else 
 	{
 		name:    "ipmi_reboot",
 		short:   "Shut a machine down by its BMC, softly, hard where it must be, and power it on",
-		long:    `Ask the operating system to shut down (power soft), take the power away where it stays on, wait OFF_DELAY, power on: a job on a machine of the inventory.`,
-		example: "roller ipmi_reboot ms1-10 mdc1",
+		long:    `Look whether the BMC answers (mc info), ask the operating system to shut down (power soft), take the power away where it stays on, wait for OFF_DELAY (with --direct: --delay seconds), power on.`,
+		example: "roller ipmi_reboot ms1-10 mdc1\nroller ipmi_reboot --direct -H bmc.example.com -U roller -P - <password-file",
+		by:      &softOverIPMI,
+		act:     offOn((*activities.Activities).IPMIReboot),
 	},
 	{
 		name:    "ilo_reboot",
 		short:   "Reset a machine by its iLO, over Redfish",
-		long:    `One Redfish reset: a forced restart, a power-cycle if only that is offered, on if the machine is off: a job on a machine of the inventory.`,
-		example: "roller ilo_reboot ms1-10 mdc1",
+		long:    `One Redfish reset: a forced restart, a power-cycle if only that is offered, on if the machine is off. With --direct, an iLO that offers none of them is told off, and after --delay seconds on. The certificate must be the one of --fingerprint, or signed by a CA of --ca-file or the system's.`,
+		example: "roller ilo_reboot ms1-10 mdc1\nILO_PASSWORD=... roller ilo_reboot --direct --login roller --fingerprint sha256:... ilo.example.com",
+		by:      &overRedfish,
+		act:     resetByILO,
 	},
 	{
 		name:    "moonshot_reset",
 		short:   "Cold-reset a cartridge by the manager of its Moonshot chassis",
-		long:    `One cold reset by the chassis manager's own REST interface: a job on a machine of the inventory.`,
-		example: "roller moonshot_reset ms1-10 mdc1",
+		long:    `One cold reset by the chassis manager's own REST interface. NODE is the cartridge and its node: c10n1.`,
+		example: "roller moonshot_reset ms1-10 mdc1\nILO_PASSWORD=... roller moonshot_reset --direct --login roller --fingerprint sha256:... chassis.example.com c10n1",
+		by:      &overMoonshot,
+		act:     send((*activities.Activities).MoonshotReset, activities.Reset),
 	},
 	{
 		name:    "xenapi_reboot",
 		short:   "Shut a Xen VM down, hard if it must be, and start it",
-		long:    `Clean shutdown of the VM by XenAPI, hard where the guest does not heed it, OFF_DELAY, start: a job on a machine of the inventory.`,
-		example: "roller xenapi_reboot vm-10 mdc1",
+		long:    `Clean shutdown of the VM by XenAPI, hard where the guest does not heed it, a wait for OFF_DELAY (with --direct: --delay seconds), start. XEN_URL, XEN_USERNAME, XEN_PASSWORD and XEN_CA_FILE say where and as whom.`,
+		example: "roller xenapi_reboot vm-10 mdc1\nroller xenapi_reboot --direct 2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10",
+		by:      &overXenAPI,
+		act:     offOn((*activities.Activities).XenPower),
 	},
 	ipmiPower("ipmi_reset", activities.Reset, "Reset a machine by its BMC; power stays on"),
 	ipmiPower("ipmi_cycle", activities.Cycle, "Power-cycle a machine by its BMC"),
@@ -140,7 +151,7 @@ It waits for no job. Where Temporal cannot be reached, it says so, and all else 
 
 // actionCommands makes a command of each action.
 func actionCommands(logger *slog.Logger, environ []string) []*cobra.Command {
-	commands := []*cobra.Command{registerCommand(environ)}
+	commands := []*cobra.Command{registerCommand(environ), ipmitoolCommand(environ)}
 	for _, a := range actions {
 		commands = append(commands, a.command(logger, environ))
 	}
@@ -164,11 +175,21 @@ func (a action) command(logger *slog.Logger, environ []string) *cobra.Command {
 		a.by.flags(cmd.Flags(), o)
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { o.explicit = append(o.explicit, f.Name) })
 		if !config.IsRead(a.name) {
-			cmd.Flags().BoolVar(&o.direct, "direct", false, "act from this terminal, past Temporal: no lock, no look whether it helped, no next rung")
+			directFlag(cmd, o)
 		}
 	}
+	for spelled, name := range config.Spellings() {
+		if name == a.name {
+			cmd.Aliases = append(cmd.Aliases, spelled)
+		}
+	}
+	slices.Sort(cmd.Aliases)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	return cmd
+}
+
+func directFlag(cmd *cobra.Command, o *options) {
+	cmd.Flags().BoolVar(&o.direct, "direct", false, "act from this terminal, past Temporal: no lock, no look whether it helped, no next rung")
 }
 
 func (a action) use() string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -42,17 +43,41 @@ var overSSH = dialect{
 // -P PASSWORD --timeout 15`.
 var overIPMI = dialect{
 	args: "-H HOST -U USER", least: 0, most: 0,
-	flags: func(f *pflag.FlagSet, o *options) {
-		f.StringVarP(&o.host, "host", "H", "", "the BMC's name or address")
-		f.StringVarP(&o.lan, "interface", "I", "lanplus", "lanplus (IPMI v2.0) is the only one")
-		f.StringVarP(&o.privilege, "privilege", "L", "OPERATOR", "CALLBACK, USER, OPERATOR or ADMINISTRATOR")
-		f.IntVarP(&o.port, "port", "p", 623, "UDP port") // IPMI v2.0, 13.1.2
-		f.StringVarP(&o.user, "user", "U", "", "the BMC's user")
-		f.StringVarP(&o.password, "password", "P", "", "- reads it from the standard input; without it IPMI_PASSWORD is taken")
-		o.timeout = seconds(15e9)
-		f.Var(&o.timeout, "timeout", "for the command, which is sent once")
-	},
+	flags:   func(f *pflag.FlagSet, o *options) { ipmiFlags(f, o, "OPERATOR") },
 	machine: ipmiMachine,
+}
+
+// softOverIPMI is the old service's ipmi_reboot: `-H HOST -I lanplus -L
+// ADMINISTRATOR -p 623 -U USER -P PASSWORD --power-status-wait 120
+// --power-status-wait-interval 15 --delay 5`.
+var softOverIPMI = dialect{
+	args: "-H HOST -U USER", least: 0, most: 0,
+	flags: func(f *pflag.FlagSet, o *options) {
+		ipmiFlags(f, o, "ADMINISTRATOR")
+		o.statusWait, o.statusEvery, o.delay = seconds(120e9), seconds(15e9), seconds(5e9)
+		f.Var(&o.statusWait, "power-status-wait", "for the soft power off, before the hard one")
+		f.Var(&o.statusEvery, "power-status-wait-interval", "between two readings of the power state meanwhile")
+		f.Var(&o.delay, "delay", "between off and on")
+	},
+	machine: func(o *options, args []string, cfg *config.Config) (config.Machine, error) {
+		if o.statusEvery <= 0 {
+			return config.Machine{}, usage("--power-status-wait-interval must be more than 0")
+		}
+		cfg.Devices.IPMIStatusWait, cfg.Devices.IPMIStatusPoll = config.Duration(o.statusWait), config.Duration(o.statusEvery)
+		return ipmiMachine(o, args, cfg)
+	},
+}
+
+func ipmiFlags(f *pflag.FlagSet, o *options, privilege string) {
+	f.StringVarP(&o.host, "host", "H", "", "the BMC's name or address")
+	f.StringVarP(&o.lan, "interface", "I", "lanplus", "lanplus (IPMI v2.0) is the only one")
+	f.StringVarP(&o.privilege, "privilege", "L", privilege, "CALLBACK, USER, OPERATOR or ADMINISTRATOR")
+	f.IntVarP(&o.port, "port", "p", 623, "UDP port") // IPMI v2.0, 13.1.2
+	f.StringVarP(&o.user, "user", "U", "", "the BMC's user")
+	f.StringVarP(&o.password, "password", "P", "", "- reads it from the standard input; without it IPMI_PASSWORD is taken")
+	f.IntVarP(&o.suite, "cipher-suite", "C", 0, "17 or 3; 0 tries both in this order")
+	o.timeout = seconds(15e9)
+	f.Var(&o.timeout, "timeout", "for the command, which is sent once; for ipmitool's reads as a whole")
 }
 
 func ipmiMachine(o *options, _ []string, cfg *config.Config) (config.Machine, error) {
@@ -60,24 +85,36 @@ func ipmiMachine(o *options, _ []string, cfg *config.Config) (config.Machine, er
 	if err != nil {
 		return m, usage("-H: %w", err)
 	}
-	switch o.privilege {
-	case "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR":
-	default:
-		return m, usage("-L %q: must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR", o.privilege)
+	if err := checkPrivilege(o); err != nil {
+		return m, err
 	}
-	if o.lan != "lanplus" {
+	suites := map[int][]int{0: nil, 3: {3}, 17: {17}}
+	wanted, known := suites[o.suite]
+	switch {
+	case o.lan != "lanplus":
 		return m, usage("-I %q: only lanplus is there", o.lan)
-	}
-	if o.user == "" {
+	case !known:
+		return m, usage("-C %d: must be 17 or 3", o.suite)
+	case o.port < 1 || o.port > maxPort:
+		return m, usage("-p %d: is not a port: 1 to %d", o.port, maxPort)
+	case o.user == "":
 		return m, usage("-U: the BMC's user is missing")
 	}
 	password, err := o.secret("-P", "IPMI_PASSWORD")
 	if err != nil {
 		return m, err
 	}
-	m.IPMI = &config.IPMI{Host: m.FQDN, Port: o.port, User: o.user, Password: password}
+	m.IPMI = &config.IPMI{Host: m.FQDN, Port: o.port, User: o.user, Password: password, CipherSuites: wanted}
 	cfg.Devices.IPMIPrivilege, cfg.Devices.IPMITimeout = o.privilege, config.Duration(o.timeout)
 	return m, nil
+}
+
+func checkPrivilege(o *options) error {
+	switch o.privilege = strings.ToUpper(o.privilege); o.privilege {
+	case "CALLBACK", "USER", "OPERATOR", "ADMINISTRATOR":
+		return nil
+	}
+	return usage("-L %q: must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR", o.privilege)
 }
 
 func ipmiPower(name string, do activities.Action, short string) action {

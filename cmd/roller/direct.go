@@ -51,6 +51,11 @@ func rebootOutlet(ctx context.Context, d *direct) (string, error) {
 	return d.offOn(ctx, (*activities.Activities).SNMPOutlet)
 }
 
+// offOn powers the machine off and on by an activity that knows both.
+func offOn(do sending) func(context.Context, *direct) (string, error) {
+	return func(ctx context.Context, d *direct) (string, error) { return d.offOn(ctx, do) }
+}
+
 // offOn powers the machine off and, whatever happens then, on. Ctrl-C shortens
 // the wait between the two, and does not cut off the look whether it is off: an
 // outlet that is told to be on before it has gone off would stay off.
@@ -59,25 +64,38 @@ func (d *direct) offOn(ctx context.Context, do sending) (string, error) {
 		return "", temporal.NewCanceledError()
 	}
 	through := context.WithoutCancel(ctx)
+	defer d.hearing(ctx)()
 	first := d.command(activities.Off)
 	off, err := do(d.Activities, through, first)
 	text, offErr := told(off, err)
 	if off.Sent == "" && offErr != nil {
 		return "", offErr
 	}
-	fmt.Fprintln(d.errOut, firstOf(offErr, text))
+	d.warn(firstOf(offErr, text))
 	waiting := ctx
 	if off.Unknown != "" {
 		waiting = through // it may go off yet
 	}
-	if !wait(waiting, time.Duration(d.delay)) {
-		fmt.Fprintln(d.errOut, "interrupted: powering on first")
-	}
-	text, err = d.on(through, do, first.Undo(false, 0))
+	wait(waiting, time.Duration(d.delay))
+	text, err = d.on(through, do, first.Undo(off.Unknown != "", 0))
 	if err == nil && ctx.Err() != nil {
 		return text, errors.New("interrupted: the wait was cut short, the machine was powered on again")
 	}
 	return text, err
+}
+
+// hearing says at once that Ctrl-C was heard, whatever is being waited for.
+func (d *direct) hearing(ctx context.Context) (stop func()) {
+	said := make(chan struct{})
+	unheard := context.AfterFunc(ctx, func() {
+		defer close(said)
+		d.warn("interrupted: powering on first, which may take some minutes")
+	})
+	return func() {
+		if !unheard() {
+			<-said
+		}
+	}
 }
 
 func firstOf(err error, text string) string {
@@ -104,20 +122,25 @@ func (d *direct) on(ctx context.Context, do sending, on activities.Command) (str
 		if pause <= 0 {
 			return "", fmt.Errorf("%s IS OFF: it could not be powered on within %s: %w", d.machine.FQDN, d.Config.Ladder.OnAlarm, plain(err))
 		}
-		fmt.Fprintf(d.errOut, "not on yet, trying again: %v\n", plain(err))
+		d.warn(fmt.Sprintf("not on yet, trying again: %v", plain(err)))
 		wait(ctx, pause)
 	}
 }
 
-// wait reports whether the time went by before ctx ended.
-func wait(ctx context.Context, d time.Duration) bool {
+// warn says what goes on. Ctrl-C is heard beside everything else.
+func (d *direct) warn(text string) {
+	d.saying.Lock()
+	defer d.saying.Unlock()
+	fmt.Fprintln(d.errOut, text)
+}
+
+// wait waits for d, or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -151,7 +174,7 @@ func fileBug(ctx context.Context, d *direct) (string, error) {
 		return "", err
 	}
 	if bug.Problem != "" {
-		fmt.Fprintln(d.errOut, "warning:", bug.Problem)
+		d.warn("warning: " + bug.Problem)
 	}
 	return bug.URL, nil
 }

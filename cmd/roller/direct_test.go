@@ -20,6 +20,8 @@ func TestDirect(t *testing.T) {
 	for name, c := range map[string]struct {
 		spec     lab.Spec
 		args     func(s *site) []string
+		web      []string // in the place of args: what stands before the machine's iLO or chassis manager
+		after    []string // and after it
 		env      string
 		stdin    string
 		status   int
@@ -112,11 +114,74 @@ func TestDirect(t *testing.T) {
 			args:   func(s *site) []string { return args("snmp_rebootdelay", "--direct", "--delay", "0.1", s.pdu()) },
 			status: 1, err: "roller: nothing was sent: snmp",
 		},
+		"ipmi_reboot": {
+			args: func(s *site) []string { return args("ipmi_reboot", "--direct", s.bmc(), "--delay", "0.1") },
+			env:  "IPMI_PASSWORD=" + lab.BMCPassword, out: "power is on", err: "power is off",
+			controls: []string{"bmc chassis power soft", "bmc chassis power on"},
+		},
+		"ipmi_reboot of a hung machine": {
+			spec: lab.Spec{Faults: lab.Faults{Hung: true}},
+			args: func(s *site) []string {
+				return args("ipmi_reboot", "--direct", s.bmc(), "--delay", "0.1", "--power-status-wait", "0.5", "--power-status-wait-interval", "0.1")
+			},
+			env: "IPMI_PASSWORD=" + lab.BMCPassword, out: "power is on", err: "chassis power off; power is off",
+			controls: []string{"bmc chassis power soft", "bmc chassis power off", "bmc chassis power on"},
+		},
+		"ipmi_reboot, wrong password": {
+			args: func(s *site) []string { return args("ipmi_reboot", "--direct", s.bmc()) },
+			env:  "IPMI_PASSWORD=wrong", status: 1, err: "roller: refused: ipmi",
+		},
+		"ilo_reboot": {
+			spec: lab.Spec{ILO: true}, web: args("ilo_reboot", "--direct"), env: "ILO_PASSWORD=" + lab.BMCPassword,
+			out: "sent: reset ForceRestart", controls: []string{"ilo reset ForceRestart"},
+		},
+		"ilo_reboot, no reset offered": {
+			spec: lab.Spec{ILO: true, Faults: lab.Faults{Web: lab.WebFaults{Offers: "On,ForceOff"}}},
+			web:  args("ilo_reboot", "--direct"), after: args("--delay", "0.1"), env: "ILO_PASSWORD=" + lab.BMCPassword,
+			out: "power is on", err: "off and on instead", controls: []string{"ilo reset ForceOff", "ilo reset On"},
+		},
+		"ilo_reboot, wrong password": {
+			spec: lab.Spec{ILO: true}, web: args("ilo_reboot", "--direct"), env: "ILO_PASSWORD=wrong",
+			status: 1, err: "roller: refused: ilo",
+		},
+		"ilo_reboot, another certificate": {
+			spec: lab.Spec{ILO: true}, web: args("ilo_reboot", "--direct"), env: "ILO_PASSWORD=" + lab.BMCPassword,
+			after: args("--fingerprint", "sha256:"+strings.Repeat("00", 32)), status: 1, err: "not the pinned",
+		},
+		"ilo_reboot, reply lost": {
+			spec: lab.Spec{ILO: true, Faults: lab.Faults{LoseCommandReply: true}}, web: args("ilo_reboot", "--direct"),
+			env: "ILO_PASSWORD=" + lab.BMCPassword, status: 1, err: "look before you act again", controls: []string{"ilo reset ForceRestart"},
+		},
+		"moonshot_reset": {
+			spec: lab.Spec{Moonshot: true}, web: args("moonshot_reset", "--direct"), after: args("C1N1"), env: "ILO_PASSWORD=" + lab.BMCPassword,
+			out: "sent: cold reset of c1n1", controls: []string{"moonshot cold reset c1n1"},
+		},
+		"xenapi_reboot": {
+			spec: lab.Spec{VM: true},
+			args: func(s *site) []string { return args("xenapi_reboot", "--direct", "--delay", "0.1", s.machine.VMUUID()) },
+			out:  "power is on", err: "power is off", controls: []string{"xen VM.clean_shutdown", "xen VM.start"},
+		},
+		"xen_reboot, no clean shutdown": {
+			spec: lab.Spec{VM: true, Faults: lab.Faults{RefuseShutdown: true}},
+			args: func(s *site) []string { return args("xen_reboot", "--direct", "--delay", "0.1", s.machine.VMUUID()) },
+			out:  "power is on", controls: []string{"xen VM.hard_shutdown", "xen VM.start"},
+		},
+		"xenapi_reboot of a stranger": {
+			spec:   lab.Spec{VM: true},
+			args:   func(*site) []string { return args("xenapi_reboot", "--direct", "2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10") },
+			status: 1, err: "UUID_INVALID",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, c.spec)
-			r := carry(t, append(s.env, c.env), c.stdin, c.args(s)...)
+			var line []string
+			if c.args != nil {
+				line = c.args(s)
+			} else {
+				line = args(c.web, s.web(t), c.after)
+			}
+			r := carry(t, append(s.env, c.env), c.stdin, line...)
 			require.Equal(t, c.status, r.status, "%+v", r)
 			require.Contains(t, r.out, c.out, "%+v", r)
 			require.Contains(t, r.err, c.err, "%+v", r)
@@ -133,22 +198,40 @@ func TestNothingActsByMistake(t *testing.T) {
 		args []string
 		says string
 	}{
-		"ssh_reboot":        {args("ssh_reboot", s.ssh(lab.SSHUser)), "say --direct"},
-		"ipmi_reset":        {args("ipmi_reset", s.bmc()), "say --direct"},
-		"snmp_reboot":       {args("snmp_reboot", s.pdu()), "say --direct"},
-		"delay alone":       {args("snmp_reboot", "--delay", "3", "ms1-10", "mdc1"), "say --direct"},
-		"no machine":        {args("reboot"), "which machine?"},
-		"three names":       {args("reboot", "a", "b", "c"), "say --direct"},
-		"no direct reboot":  {args("reboot", "--direct", "a"), "unknown flag: --direct"},
-		"a wrong letter":    {args("ssh_reboot", "-z", "a"), "unknown shorthand flag"},
-		"an option as host": {args("ssh_reboot", "--direct", "--", "-oProxyCommand=x"), "is not a host name"},
-		"no host":           {args("ipmi_on", "--direct", "-U", "x"), "-H"},
-		"an old interface":  {args("ipmi_on", "--direct", "-H", "x", "-I", "lan"), "only lanplus"},
-		"no such privilege": {args("ipmi_on", "--direct", "-H", "x", "-L", "ROOT"), "must be one of"},
-		"no such outlet":    {args("snmp_reboot", "--direct", "a", "pdu", "A1"), "is not an outlet"},
-		"no such port":      {args("snmp_reboot", "--direct", "a", "pdu:0", "AA1"), "is not a port"},
-		"too few arguments": {args("snmp_reboot", "--direct", "a"), "takes FQDN PDU PORT"},
-		"a wrong time":      {args("ssh_reboot", "--timeout", "soon", "a"), "must be a number of seconds"},
+		"ssh_reboot":         {args("ssh_reboot", s.ssh(lab.SSHUser)), "say --direct"},
+		"ipmi_reset":         {args("ipmi_reset", s.bmc()), "say --direct"},
+		"snmp_reboot":        {args("snmp_reboot", s.pdu()), "say --direct"},
+		"delay alone":        {args("snmp_reboot", "--delay", "3", "ms1-10", "mdc1"), "say --direct"},
+		"no machine":         {args("reboot"), "which machine?"},
+		"three names":        {args("reboot", "a", "b", "c"), "say --direct"},
+		"no direct reboot":   {args("reboot", "--direct", "a"), "unknown flag: --direct"},
+		"a wrong letter":     {args("ssh_reboot", "-z", "a"), "unknown shorthand flag"},
+		"an option as host":  {args("ssh_reboot", "--direct", "--", "-oProxyCommand=x"), "is not a host name"},
+		"no host":            {args("ipmi_on", "--direct", "-U", "x"), "-H"},
+		"an old interface":   {args("ipmi_on", "--direct", "-H", "x", "-I", "lan"), "only lanplus"},
+		"no such privilege":  {args("ipmi_on", "--direct", "-H", "x", "-L", "ROOT"), "must be one of"},
+		"no such outlet":     {args("snmp_reboot", "--direct", "a", "pdu", "A1"), "is not an outlet"},
+		"no such port":       {args("snmp_reboot", "--direct", "a", "pdu:0", "AA1"), "is not a port"},
+		"too few arguments":  {args("snmp_reboot", "--direct", "a"), "takes FQDN PDU PORT"},
+		"a wrong time":       {args("ssh_reboot", "--timeout", "soon", "a"), "must be a number of seconds"},
+		"ipmi_reboot":        {args("ipmi_reboot", s.bmc()), "say --direct"},
+		"ilo_reboot":         {args("ilo_reboot", "--login", "x", "ilo.example"), "say --direct"},
+		"ilo, no account":    {args("ilo_reboot", "--direct", "ilo.example"), "set ILO_USERNAME"},
+		"ilo, no CA file":    {args("ilo_reboot", "--direct", "--login", "x", "--ca-file", "/none", "ilo.example"), "no such file"},
+		"ilo, fingerprint":   {args("ilo_reboot", "--direct", "--login", "x", "--fingerprint", "00", "ilo.example"), "is not a fingerprint"},
+		"no such node":       {args("moonshot_reset", "--direct", "--login", "x", "chassis.example", "c46n1"), "is not a cartridge"},
+		"not a UUID":         {args("xenapi_reboot", "--direct", "vm-10"), "is not a UUID"},
+		"no pool":            {args("xenapi_reboot", "--direct", "2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"), "XEN_URL"},
+		"an old suite":       {args("ipmi_on", "--direct", "-H", "x", "-C", "three"), "invalid argument"},
+		"no such suite":      {args("ipmi_on", "--direct", "-H", "x", "-C", "2"), "must be 17 or 3"},
+		"no such UDP port":   {args("ipmi_on", "--direct", "-H", "x", "-p", "65536"), "is not a port"},
+		"no status reading":  {args("ipmi_reboot", "--direct", "-H", "x", "--power-status-wait-interval", "0"), "must be more than 0"},
+		"ipmitool changes":   {args("ipmitool", s.bmc(), "chassis", "power", "off"), "say --direct"},
+		"ipmitool raw":       {args("ipmitool", "ms1-10", "mdc1", "raw", "0", "2", "0"), "say --direct"},
+		"ipmitool says what": {args("ipmitool", s.bmc()), "which command?"},
+		"ipmitool of whom":   {args("ipmitool"), "which machine?"},
+		"ipmitool, a user":   {args("ipmitool", "-U", "x", "ms1-10", "mdc1", "mc", "info"), "say -H, too"},
+		"ipmitool as ROOT":   {args("ipmitool", "-L", "ROOT", "ms1-10", "mdc1", "mc", "info"), "must be one of CALLBACK"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := carry(t, s.env, "", c.args...)
@@ -178,26 +261,83 @@ func TestJobsNeedTemporal(t *testing.T) {
 	require.Contains(t, r.err, "not in worker group")
 }
 
-// TestInterrupted presses Ctrl-C while the machine is off.
+// TestInterrupted presses Ctrl-C while the machine is off, or on its way there.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, lab.Spec{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, rollerBinary, args("snmp_rebootdelay", "--direct", "--delay", "10m", s.pdu())...)
-	cmd.Env = s.env
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
-	require.NoError(t, cmd.Start())
-	require.NoError(t, s.lab.Wait(ctx, func() bool { return len(s.controls()) == 1 }), "the outlet was never told to go off")
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	require.Error(t, cmd.Wait())
-	require.NoError(t, ctx.Err(), "it did not end: %s", out.String())
-	require.Equal(t, 1, cmd.ProcessState.ExitCode(), out.String())
-	require.Equal(t, []string{"pdu set AA1 off", "pdu set AA1 on"}, s.controls(), out.String())
-	require.Contains(t, out.String(), "interrupted: powering on first")
-	require.Contains(t, out.String(), "powered on again")
-	require.NoError(t, s.lab.Wait(ctx, func() bool { return s.machine.State().Up }), "the machine is dark")
+	for name, c := range map[string]struct {
+		spec     lab.Spec
+		args     func(t *testing.T, s *site) []string
+		env      string
+		controls []string // the first is there when Ctrl-C comes
+	}{
+		"snmp_rebootdelay": {
+			args: func(_ *testing.T, s *site) []string {
+				return args("snmp_rebootdelay", "--direct", "--delay", "10m", s.pdu())
+			},
+			controls: []string{"pdu set AA1 off", "pdu set AA1 on"},
+		},
+		"ipmi_reboot": {
+			args: func(_ *testing.T, s *site) []string {
+				return args("ipmi_reboot", "--direct", s.bmc(), "--delay", "10m", "--power-status-wait-interval", "0.1")
+			},
+			env: "IPMI_PASSWORD=" + lab.BMCPassword, controls: []string{"bmc chassis power soft", "bmc chassis power on"},
+		},
+		"ipmi_reboot, soft ignored": {
+			spec: lab.Spec{Faults: lab.Faults{Hung: true}},
+			args: func(_ *testing.T, s *site) []string {
+				return args("ipmi_reboot", "--direct", s.bmc(), "--delay", "10m", "--power-status-wait", "2", "--power-status-wait-interval", "0.1")
+			},
+			env:      "IPMI_PASSWORD=" + lab.BMCPassword,
+			controls: []string{"bmc chassis power soft", "bmc chassis power off", "bmc chassis power on"},
+		},
+		"ilo_reboot": {
+			spec: lab.Spec{ILO: true, Faults: lab.Faults{Web: lab.WebFaults{Offers: "On,ForceOff"}}},
+			args: func(t *testing.T, s *site) []string {
+				return args("ilo_reboot", "--direct", "--delay", "10m", s.web(t))
+			},
+			env: "ILO_PASSWORD=" + lab.BMCPassword, controls: []string{"ilo reset ForceOff", "ilo reset On"},
+		},
+		"xenapi_reboot": {
+			spec: lab.Spec{VM: true},
+			args: func(_ *testing.T, s *site) []string {
+				return args("xenapi_reboot", "--direct", "--delay", "10m", s.machine.VMUUID())
+			},
+			controls: []string{"xen VM.clean_shutdown", "xen VM.start"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, c.spec)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, rollerBinary, c.args(t, s)...)
+			cmd.Env = append(s.env, c.env)
+			var out strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &out
+			require.NoError(t, cmd.Start())
+			sent := func() bool { return len(s.lab.Entries(s.machine.FQDN(), isControl)) > 0 }
+			require.NoError(t, s.lab.Wait(ctx, sent), "it was never told to go off")
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+			require.Error(t, cmd.Wait())
+			require.NoError(t, ctx.Err(), "it did not end: %s", out.String())
+			require.Equal(t, 1, cmd.ProcessState.ExitCode(), out.String())
+			require.Equal(t, c.controls, s.sent(), out.String())
+			require.Contains(t, out.String(), "interrupted: powering on first")
+			require.Contains(t, out.String(), "powered on again")
+			require.NoError(t, s.lab.Wait(ctx, func() bool { return s.machine.State().Up }), "the machine is dark")
+		})
+	}
+}
+
+func isControl(e lab.Entry) bool { return e.Control }
+
+// sent is what the machine's devices were told, carried out or not.
+func (s *site) sent() []string {
+	var out []string
+	for _, e := range s.lab.Entries(s.machine.FQDN(), isControl) {
+		out = append(out, e.Device+" "+e.Command)
+	}
+	return out
 }
 
 // TestFileBug reports a machine from the terminal, once.

@@ -15,7 +15,7 @@ import (
 // TestHelp holds what people read against golden files (-update writes them).
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	pages := []string{"", "register_tc_actions"}
+	pages := []string{"", "register_tc_actions", "ipmitool"}
 	for _, a := range actions {
 		pages = append(pages, a.name)
 	}

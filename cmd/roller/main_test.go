@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/lab"
 )
 
@@ -80,6 +82,23 @@ func (s *site) bmc() []string {
 func (s *site) pdu() []string {
 	_, socket, _ := strings.Cut(s.machine.Outlet(), ":")
 	return []string{"--timeout", "1", "ms1-10.example.com", s.machine.PDUAddr() + ":" + strconv.Itoa(lab.PDUPort), socket}
+}
+
+// web names the machine's iLO, which is its chassis manager's place, too.
+func (s *site) web(t *testing.T) []string {
+	t.Helper()
+	cfg, err := config.Load(s.env)
+	require.NoError(t, err)
+	v, err := config.LoadInventory(cfg.Files)
+	require.NoError(t, err)
+	m := v.Machines()[0]
+	pin := config.Fingerprint("")
+	if m.ILO != nil {
+		pin = m.ILO.Fingerprint
+	} else if m.Moonshot != nil {
+		pin = m.Moonshot.Fingerprint
+	}
+	return []string{"--login", lab.BMCUser, "--fingerprint", string(pin), "--timeout", "2", net.JoinHostPort(s.machine.Addr(), strconv.Itoa(lab.WebPort))}
 }
 
 // controls is what the machine's devices were told and carried out.

@@ -35,6 +35,12 @@ type options struct {
 	delay     seconds
 	lan       string
 	privilege string
+	suite     int
+
+	statusWait  seconds
+	statusEvery seconds
+	fingerprint string
+	caFile      string
 }
 
 // named reports whether the command line describes a machine itself, and does
@@ -105,6 +111,8 @@ func hostPort(text string, otherwise int) (string, int, error) {
 	n, err := checkPort(port)
 	return host, n, err
 }
+
+const maxPort = 1<<16 - 1
 
 func checkPort(text string) (int, error) {
 	n, err := strconv.ParseUint(text, 10, 16)

@@ -11,6 +11,8 @@ import (
 	"github.com/mozilla-platform-ops/roller/config"
 )
 
+const pastTemporal = "warning: --direct acts from this terminal, past Temporal: another job may be acting on the same machine, and nobody looks whether it comes back"
+
 // here carries the action out in this terminal, on a machine that the command
 // line describes.
 func (a action) here(cmd *cobra.Command, cfg *config.Config, o *options, args []string) error {
@@ -22,7 +24,7 @@ func (a action) here(cmd *cobra.Command, cfg *config.Config, o *options, args []
 		return err
 	}
 	if !config.IsRead(a.name) {
-		fmt.Fprintln(o.errOut, "warning: --direct acts from this terminal, past Temporal: another job may be acting on the same machine, and nobody looks whether it comes back")
+		fmt.Fprintln(o.errOut, pastTemporal)
 	}
 	return a.carryOut(cmd, cfg, o, m, config.NewInventory(m))
 }
@@ -105,7 +107,11 @@ func find(inventory *config.Inventory, args []string) (config.Machine, error) {
 	if err := checkName(args); err != nil {
 		return config.Machine{}, err
 	}
-	return inventory.Resolve(args[0], append(args, anyGroup)[1])
+	group := anyGroup
+	if len(args) == 2 {
+		group = args[1]
+	}
+	return inventory.Resolve(args[0], group)
 }
 
 func checkName(args []string) error {
