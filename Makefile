@@ -56,6 +56,13 @@ test: $(TEMPORAL) ## every test that needs no root
 	@echo "==> testing (race detector on, shuffled)"
 	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 15m ./...
 
+.PHONY: history
+history: $(TEMPORAL) ## store the histories of a release, for the replay tests: RELEASE=0.1.0
+	@test -n "$(RELEASE)" || { echo "say which release: make history RELEASE=0.1.0"; exit 2; }
+	@test ! -e workflows/testdata/histories/$(RELEASE) || { echo "release $(RELEASE) has its histories: they are never made anew"; exit 2; }
+	@echo "==> running every outcome on roller's real processes, and keeping the histories"
+	ROLLER_RECORD_HISTORIES=$(CURDIR)/workflows/testdata/histories/$(RELEASE) ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -timeout 15m ./lab/e2e
+
 .PHONY: test-lab
 test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network namespaces
 	@echo "==> testing against real peers in network namespaces"

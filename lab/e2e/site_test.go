@@ -134,6 +134,7 @@ func newSite(t *testing.T, env map[string]string, machines ...lab.Spec) *site {
 
 // finish stops everything and looks through the logs for races and panics.
 func (s *site) finish(t *testing.T) {
+	s.record(t)
 	if s.client != nil {
 		s.client.Close()
 	}
