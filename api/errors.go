@@ -23,6 +23,7 @@ const (
 	notFound           code = "ResourceNotFound"
 	methodNotAllowed   code = "MethodNotAllowed"
 	conflict           code = "RequestConflict"
+	tooMany            code = "TooManyRequests"
 	internal           code = "InternalServerError"
 	unavailable        code = "ServiceUnavailable"
 )
@@ -35,12 +36,13 @@ var statuses = map[code]int{
 	notFound:           http.StatusNotFound,
 	methodNotAllowed:   http.StatusMethodNotAllowed,
 	conflict:           http.StatusConflict,
+	tooMany:            http.StatusTooManyRequests,
 	internal:           http.StatusInternalServerError,
 	unavailable:        http.StatusServiceUnavailable,
 }
 
-// retryAfter is when to ask again after a 503, in seconds (RFC 9110, 10.2.3):
-// about as long as a restart of a service takes.
+// retryAfter is when to ask again after a 503 or 429, in seconds (RFC 9110,
+// 10.2.3): about as long as a restart of a service takes.
 const retryAfter = "10"
 
 // failedMessage is all that is said of roller's own mistakes.
@@ -94,7 +96,7 @@ func (s *server) fail(c *gin.Context, err error) {
 	if f.code == authFailed {
 		c.Header("WWW-Authenticate", "hawk")
 	}
-	if f.code == unavailable {
+	if f.code == unavailable || f.code == tooMany {
 		c.Header("Retry-After", retryAfter)
 	}
 	params := map[string]string{}

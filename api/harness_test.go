@@ -164,7 +164,7 @@ func (h *harness) do(r *http.Request) answer {
 	require.NoError(h.t, err)
 	a := answer{response.StatusCode, response.Header, string(body)}
 	require.Equal(h.t, "https://tools.taskcluster.net", a.header.Get("Access-Control-Allow-Origin"))
-	require.Equal(h.t, "Authorization,Content-Type", a.header.Get("Access-Control-Allow-Headers"))
+	require.Equal(h.t, "Authorization,Content-Type,Idempotency-Key", a.header.Get("Access-Control-Allow-Headers"))
 	require.Equal(h.t, "GET,POST,OPTIONS", a.header.Get("Access-Control-Allow-Methods"))
 	require.Equal(h.t, "application/json; charset=utf-8", a.header.Get("Content-Type"))
 	require.True(h.t, json.Valid(body), "%s", body)

@@ -49,14 +49,21 @@ func (s *server) postJob(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	e.decision, e.taskID = "started", job.TaskID
-	if job.Joined {
-		e.decision = "joined"
-	}
+	e.decision, e.taskID = decision(job), job.TaskID
 	c.JSON(http.StatusCreated, jobAnswer{
 		TaskName: r.Task, WorkerID: r.WorkerID, WorkerGroup: r.WorkerGroup, TaskID: job.TaskID,
 		ClientID: r.ClientID, ProvisionerID: r.ProvisionerID, WorkerType: r.WorkerType, HTTPOrigin: r.HTTPOrigin,
 	})
+}
+
+func decision(job starter.Job) string {
+	switch {
+	case job.Repeated:
+		return "repeated"
+	case job.Joined:
+		return "joined"
+	}
+	return "started"
 }
 
 // readRequest takes a request apart. A blank optional parameter is an absent
@@ -97,6 +104,7 @@ func (s *server) decide(c *gin.Context, r *starter.Request) (starter.Job, error)
 		return starter.Job{}, err
 	}
 	r.ClientID, note(c).clientID = who.ClientID, who.ClientID
+	r.Repeats = repeats(c.Request, who.ClientID)
 	// No scope opens a task that does not exist: valid refuses it.
 	if slices.Contains(s.cfg.TaskNames, r.Task) {
 		if err := s.permitted(who, r); err != nil {
@@ -139,6 +147,9 @@ func (s *server) valid(h *http.Request, r *starter.Request) error {
 			fields[field] = []string{"must be 1 to 128 characters out of letters, digits, - and _"}
 		}
 	}
+	if problem := keyProblem(h); problem != "" {
+		fields[keyHeader] = []string{problem}
+	}
 	if hasBody(h) {
 		fields["body"] = []string{"must be empty: the signature does not cover it"}
 	}
@@ -179,6 +190,12 @@ func (s *server) start(ctx context.Context, r *starter.Request) (starter.Job, er
 	}
 	if running, ok := errors.AsType[*starter.Conflict](err); ok {
 		return starter.Job{}, refuse(conflict, "%s", running)
+	}
+	if reused, ok := errors.AsType[*starter.Reused](err); ok {
+		return starter.Job{}, refuse(conflict, "%s: %s", keyHeader, reused)
+	}
+	if errors.Is(err, starter.ErrCrowded) {
+		return starter.Job{}, refuse(tooMany, "%s", err)
 	}
 	if errors.Is(err, starter.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		return starter.Job{}, &failure{code: unavailable, message: "jobs cannot be started now: ask again, a job that was started after all is then joined", cause: err}

@@ -41,7 +41,7 @@ func (s *server) prepare(c *gin.Context) {
 	e := &entry{id: s.newID(), began: s.now(), decision: "answered"}
 	c.Set(entryKey, e)
 	c.Header("Access-Control-Allow-Origin", s.cfg.CORSOrigin)
-	c.Header("Access-Control-Allow-Headers", "Authorization,Content-Type")
+	c.Header("Access-Control-Allow-Headers", "Authorization,Content-Type,"+keyHeader)
 	c.Header("Access-Control-Allow-Methods", "GET,POST,OPTIONS")
 	c.Header("Access-Control-Expose-Headers", "Retry-After,WWW-Authenticate,X-Request-Id")
 	c.Header("X-Request-Id", e.id)

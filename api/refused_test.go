@@ -149,6 +149,14 @@ func inputCases() map[string]refusedCase {
 			request: func(r *http.Request) { setBody(r, "{}", 2) },
 			status:  400, code: inputInvalid, message: "body: must be empty: the signature does not cover it",
 		},
+		"long idempotency key": {
+			request: func(r *http.Request) { r.Header.Set("Idempotency-Key", strings.Repeat("a", 256)) },
+			status:  400, code: inputInvalid, message: "Idempotency-Key: must be 1 to 255 visible ASCII characters",
+		},
+		"two idempotency keys": {
+			request: func(r *http.Request) { r.Header["Idempotency-Key"] = []string{"a", "b"} },
+			status:  400, code: inputInvalid, message: "Idempotency-Key: must stand there once",
+		},
 		"body of unknown length": {
 			request: func(r *http.Request) { setBody(r, "{}", -1) },
 			status:  400, code: inputInvalid, message: "body: must be empty",
@@ -222,6 +230,14 @@ func backendCases() map[string]refusedCase {
 		"job is being cancelled": {
 			harness: fails(fmt.Errorf("start: %w", &starter.Conflict{Running: running, Cancelling: true})), asks: true,
 			status: 409, code: conflict, message: "is being cancelled on this machine",
+		},
+		"idempotency key of another request": {
+			harness: fails(&starter.Reused{First: running}), asks: true,
+			status: 409, code: conflict, message: "Idempotency-Key: it was used before, for reboot (task_id " + taskID + ")",
+		},
+		"joined too often": {
+			harness: fails(fmt.Errorf("%w: reboot (task_id %s)", starter.ErrCrowded, taskID)), asks: true,
+			status: 429, code: tooMany, message: "too many requests have joined the running job: reboot",
 		},
 		"starter is wrong": {harness: fails(errors.New("a backend's own text")), asks: true, status: 500, code: internal, message: failedMessage},
 		"panic": {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,7 +14,7 @@ import (
 type startedCase struct {
 	path     string
 	headers  map[string]string
-	joined   bool
+	job      starter.Job     // its task ID is filled in by the test
 	want     starter.Request // client and worker IDs are filled in by the test
 	decision string
 }
@@ -41,7 +42,11 @@ func startedCases() map[string]startedCase {
 			want: starter.Request{Task: "ping", WorkerID: strings.Repeat("a", 128), WorkerGroup: strings.Repeat("b", 128)},
 		},
 		"joined": {
-			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset", joined: true, decision: "joined",
+			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset", job: starter.Job{Joined: true}, decision: "joined",
+			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1"},
+		},
+		"repeated": {
+			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset", job: starter.Job{Joined: true, Repeated: true}, decision: "repeated",
 			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1"},
 		},
 		"query in any order and encoding": {
@@ -67,7 +72,8 @@ func TestStarted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
-			h.starter.job.Joined = tc.joined
+			tc.job.TaskID = taskID
+			h.starter.job = tc.job
 			r := h.request(tc.path, sheriff)
 			for key, value := range tc.headers {
 				r.Header.Set(key, value)
@@ -75,6 +81,7 @@ func TestStarted(t *testing.T) {
 			a := h.do(r)
 			require.Equal(t, http.StatusCreated, a.status, a.body)
 			tc.want.ClientID = sheriff.ClientID
+			tc.want.Repeats = []starter.Repeat{{Key: signatureHash(r.Header.Get("Authorization")), For: 31 * time.Minute}}
 			require.Equal(t, []starter.Request{tc.want}, h.starter.requests())
 			golden(t, a)
 			line := h.line()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -21,13 +22,21 @@ type Starter struct {
 	namespace string
 	inventory func() *config.Inventory // nil where no inventory was given
 	timeout   time.Duration
+	identity  string // how Temporal shows who started a run
 }
 
 // New wraps a Temporal client. The inventory may be nil: names are then only
 // lower-cased here, and the worker finds the machine's one name. The timeout
 // bounds each operation.
 func New(c client.Client, namespace string, inventory func() *config.Inventory, timeout time.Duration) *Starter {
-	return &Starter{client: c, namespace: namespace, inventory: inventory, timeout: timeout}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return &Starter{
+		client: c, namespace: namespace, inventory: inventory, timeout: timeout,
+		identity: fmt.Sprintf("%d@%s@", os.Getpid(), host), // the SDK's own form
+	}
 }
 
 // Dial returns a client by Temporal's own environment variables and profiles

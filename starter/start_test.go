@@ -43,22 +43,27 @@ func TestUnavailable(t *testing.T) {
 }
 
 // Promise 1: the ID decides what excludes what.
-func TestOptions(t *testing.T) {
+func TestRequestID(t *testing.T) {
 	t.Parallel()
 	n := config.Name{WorkerID: "ms1-10", WorkerGroup: "mdc1"}
-	for _, task := range config.Tasks() {
-		o := options(Request{Task: task}, n)
-		if config.IsRead(task) {
-			require.True(t, strings.HasPrefix(o.ID, "read/"+task+"/mdc1/ms1-10/"), o.ID)
-			require.NotEqual(t, o.ID, options(Request{Task: task}, n).ID, "reads run side by side")
-		} else {
-			require.Equal(t, "machine/mdc1/ms1-10", o.ID)
-		}
-		require.Equal(t, enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL, o.WorkflowIDConflictPolicy)
-		require.True(t, o.WorkflowExecutionErrorWhenAlreadyStarted, "or the old run comes back without an error")
-		require.Zero(t, o.WorkflowRunTimeout+o.WorkflowExecutionTimeout, "a timeout runs no code")
+	request := func(task string, keys ...Repeat) *workflowservice.StartWorkflowExecutionRequest {
+		r, err := (&Starter{namespace: "default"}).request(Request{Task: task, Repeats: keys}, n)
+		require.NoError(t, err)
+		return r
 	}
-	require.Equal(t, "machine/mdc1/ms1-10", options(Request{Task: "a task of tomorrow"}, n).ID, "what is not known as a read is exclusive")
+	for _, task := range config.Tasks() {
+		r := request(task)
+		if config.IsRead(task) {
+			require.True(t, strings.HasPrefix(r.GetWorkflowId(), "read/"+task+"/mdc1/ms1-10/"), r.GetWorkflowId())
+			require.NotEqual(t, r.GetWorkflowId(), request(task).GetWorkflowId(), "reads run side by side")
+			require.Equal(t, "read/"+task+"/mdc1/ms1-10/k", request(task, Repeat{Key: "k"}).GetWorkflowId(), "but for a repeat")
+		} else {
+			require.Equal(t, "machine/mdc1/ms1-10", r.GetWorkflowId())
+		}
+		require.Equal(t, enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL, r.GetWorkflowIdConflictPolicy())
+		require.Zero(t, r.GetWorkflowRunTimeout().AsDuration()+r.GetWorkflowExecutionTimeout().AsDuration(), "a timeout runs no code")
+	}
+	require.Equal(t, "machine/mdc1/ms1-10", request("a task of tomorrow").GetWorkflowId(), "what is not known as a read is exclusive")
 }
 
 func TestNameWithoutInventory(t *testing.T) {
@@ -70,16 +75,20 @@ func TestNameWithoutInventory(t *testing.T) {
 
 func TestJoinOrConflict(t *testing.T) {
 	t.Parallel()
+	crowd := map[string]*workflowpb.RequestIdInfo{}
+	for i := range mostJoined {
+		crowd[fmt.Sprint(i)] = nil
+	}
 	for name, test := range map[string]struct {
 		running    string
 		cancelling bool
-		asked      string
+		joined     map[string]*workflowpb.RequestIdInfo
 		joins      bool
 	}{
-		"the same task":                 {"reboot", false, "reboot", true},
-		"the same by another spelling":  {"xen_reboot", false, "xenapi_reboot", true},
-		"another task":                  {"ipmi_off", false, "reboot", false},
-		"the same, but being cancelled": {"reboot", true, "reboot", false},
+		"the same task":                  {running: "reboot", joins: true},
+		"another task":                   {running: "ipmi_off"},
+		"the same, but being cancelled":  {running: "reboot", cancelling: true},
+		"the same, but joined too often": {running: "reboot", joined: crowd},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,19 +97,22 @@ func TestJoinOrConflict(t *testing.T) {
 					Type:      &commonpb.WorkflowType{Name: test.running},
 					Execution: &commonpb.WorkflowExecution{WorkflowId: "machine/mdc1/ms1-10", RunId: "r1"},
 				},
-				WorkflowExtendedInfo: &workflowpb.WorkflowExecutionExtendedInfo{CancelRequested: test.cancelling},
-			}, test.asked)
+				WorkflowExtendedInfo: &workflowpb.WorkflowExecutionExtendedInfo{CancelRequested: test.cancelling, RequestIdInfos: test.joined},
+			}, "reboot")
 			require.True(t, open)
 			if test.joins {
 				require.NoError(t, err)
-				require.Equal(t, Job{Task: test.asked, TaskID: "r1", WorkflowID: "machine/mdc1/ms1-10", Joined: true}, job)
+				require.Equal(t, Job{Task: "reboot", TaskID: "r1", WorkflowID: "machine/mdc1/ms1-10", Joined: true}, job)
 				return
 			}
+			require.ErrorContains(t, err, "r1")
 			conflict, ok := errors.AsType[*Conflict](err)
-			require.True(t, ok)
-			require.Equal(t, "r1", conflict.Running.TaskID)
-			require.Equal(t, test.cancelling, conflict.Cancelling)
-			require.Contains(t, conflict.Error(), "r1")
+			require.Equal(t, test.joined == nil, ok)
+			require.Equal(t, test.joined != nil, errors.Is(err, ErrCrowded))
+			if ok {
+				require.Equal(t, "r1", conflict.Running.TaskID)
+				require.Equal(t, test.cancelling, conflict.Cancelling)
+			}
 		})
 	}
 }

@@ -22,6 +22,7 @@ type Request struct {
 	ProvisionerID string
 	WorkerType    string
 	HTTPOrigin    string
+	Repeats       []Repeat // by which a repeat of this request is known, the surest first; none makes each request a new one
 }
 
 // Job names one run.
@@ -30,6 +31,7 @@ type Job struct {
 	TaskID     string // the run's UUID
 	WorkflowID string
 	Joined     bool // it was running already
+	Repeated   bool // it is what an earlier request of the same key got
 }
 
 // Conflict says that the machine has another job, or one that is being

@@ -40,7 +40,7 @@ const (
 	ConflictError = "Conflict"
 )
 
-// The search attributes, all keywords.
+// The search attributes, all keywords but one.
 var (
 	AttrWorkerID    = temporal.NewSearchAttributeKeyKeyword("RollerWorkerId")
 	AttrWorkerGroup = temporal.NewSearchAttributeKeyKeyword("RollerWorkerGroup")
@@ -49,12 +49,13 @@ var (
 	AttrRung        = temporal.NewSearchAttributeKeyKeyword("RollerRung")    // the rung being tried, or the last one tried
 	AttrOutcome     = temporal.NewSearchAttributeKeyKeyword("RollerOutcome") // an Outcome, once the job has one
 	AttrOff         = temporal.NewSearchAttributeKeyKeyword(activities.OffAttribute)
+	AttrRequest     = temporal.NewSearchAttributeKeyKeywordList("RollerRequest") // hashes of what makes a repeat of the request known
 )
 
 // SearchAttributes lists every search attribute that must be registered in the
 // namespace: an unregistered one fails the start.
-var SearchAttributes = []temporal.SearchAttributeKeyKeyword{
-	AttrWorkerID, AttrWorkerGroup, AttrTask, AttrClientID, AttrRung, AttrOutcome, AttrOff,
+var SearchAttributes = []temporal.SearchAttributeKey{
+	AttrWorkerID, AttrWorkerGroup, AttrTask, AttrClientID, AttrRung, AttrOutcome, AttrOff, AttrRequest,
 }
 
 // MachineID is the workflow ID of every exclusive job on a machine: Temporal

@@ -187,7 +187,11 @@ func (s *site) signed(t *testing.T, who tcclient.Credentials, task, id, group st
 
 func do(t *testing.T, request *http.Request) answer {
 	t.Helper()
-	c := http.Client{Timeout: 30 * time.Second}
+	return doBy(t, &http.Client{Timeout: 30 * time.Second}, request)
+}
+
+func doBy(t *testing.T, c *http.Client, request *http.Request) answer {
+	t.Helper()
 	response, err := c.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()

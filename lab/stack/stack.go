@@ -130,10 +130,14 @@ func (s *Stack) StartAPI(ctx context.Context) error {
 }
 
 // RunAPI starts a `roller api` of its own name and port, and waits until it
-// answers.
+// answers. Where the environment has no PUBLIC_URL, it is that of the port.
 func (s *Stack) RunAPI(ctx context.Context, name string, port int) (*Process, error) {
 	url := "http://127.0.0.1:" + strconv.Itoa(port)
-	p, err := s.start(name, s.environ(map[string]string{"PORT": strconv.Itoa(port), "PUBLIC_URL": url}), s.Roller, "api")
+	own := map[string]string{"PORT": strconv.Itoa(port)}
+	if s.Env["PUBLIC_URL"] == "" {
+		own["PUBLIC_URL"] = url
+	}
+	p, err := s.start(name, s.environ(own), s.Roller, "api")
 	if err != nil {
 		return nil, err
 	}
