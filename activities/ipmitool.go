@@ -172,6 +172,7 @@ func (c toolCall) once(ctx context.Context, suite int) (string, error) {
 	var out, said bytes.Buffer
 	cmd := exec.CommandContext(limited, path, c.args(suite)...) //nolint:gosec // no shell; words behind --
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = c.env(), &out, &said, time.Second
+	dieWithWorker(cmd)
 	if err := cmd.Start(); err != nil {
 		return "", notSent("ipmitool: %w", err)
 	}

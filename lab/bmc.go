@@ -47,7 +47,11 @@ func startBoard(m *Machine) (*board, error) {
 	registry.RegisterFunc(types.CommandChassisControl, b.control)
 	registerSEL(registry, newSEL(time.Now()))
 
-	controller := bmc.New(deviceInfo, [16]byte{}, &hardware{HAL: mock.New(), chassis: &chassisHAL{m: m}}, bmc.WithV15Disabled())
+	options := []bmc.Option{bmc.WithV15Disabled()}
+	if m.spec.BMCKey {
+		options = append(options, bmc.WithKG([]byte(BMCKey)))
+	}
+	controller := bmc.New(deviceInfo, [16]byte{}, &hardware{HAL: mock.New(), chassis: &chassisHAL{m: m}}, options...)
 	if err := addUsers(controller); err != nil {
 		return nil, errors.Join(err, udp.Close())
 	}
@@ -123,6 +127,11 @@ func (b *board) observe(next handlers.Handler) handlers.Handler {
 		end := b.m.lab.journal.begin(Entry{
 			Device: DeviceBMC, Host: b.m.FQDN(), Machine: b.m.FQDN(), Command: name, Control: control, From: from,
 		})
+		if control && b.m.Faults().LoseCommand {
+			b.conn.loseNext(from)
+			end(false)
+			return nil, types.CodeOK, nil
+		}
 		response, code, err := next.Handle(ctx, h, data)
 		if control && b.m.Faults().LoseCommandReply {
 			b.conn.loseNext(from)

@@ -103,9 +103,11 @@ func (l *Lab) ipmiInventory() inventory {
 		if m.spec.NoBMC {
 			continue
 		}
-		inv[m.FQDN()] = map[string]any{
-			"ipmi": map[string]any{"user": BMCUser, "password": BMCPassword}, "addr": m.addr, "port": BMCPort,
+		account := map[string]any{"user": BMCUser, "password": BMCPassword}
+		if m.spec.BMCKey {
+			account["kg"] = BMCKey
 		}
+		inv[m.FQDN()] = map[string]any{"ipmi": account, "addr": m.addr, "port": BMCPort}
 	}
 	return inv
 }

@@ -26,6 +26,7 @@ const (
 	BMCOperator    = "oper"   // OPERATOR: may control power
 	BMCReader      = "reader" // USER: may read only
 	BMCPassword    = "s3cret-bmc"
+	BMCKey         = "s3cret-kg"
 	CommunityWrite = "s3cret-rw" // SNMP, read and write
 	CommunityRead  = "s3cret-ro" // SNMP, read only
 )

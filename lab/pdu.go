@@ -120,7 +120,8 @@ func (p *pdu) dead(machines []*Machine) bool {
 func losesAny(machines []*Machine, control bool) bool {
 	lost := false
 	for _, m := range machines {
-		lost = lost || control && m.Faults().LoseCommandReply || m.losesReply()
+		f := m.Faults()
+		lost = lost || control && (f.LoseCommandReply || f.LoseCommand) || m.losesReply()
 	}
 	return lost
 }

@@ -96,7 +96,7 @@ func (p *pdu) setAll(request *gosnmp.SnmpPacket, from string) (gosnmp.SNMPError,
 	for _, v := range request.Variables {
 		o := p.find(v.Name)
 		end := p.logSet(v, o, from)
-		end(failed == gosnmp.NoError && o.outlet.set(o.column.actions[v.Value.(int)]))
+		end(failed == gosnmp.NoError && !o.outlet.m.Faults().LoseCommand && o.outlet.set(o.column.actions[v.Value.(int)]))
 	}
 	return failed, index
 }

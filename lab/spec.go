@@ -15,6 +15,7 @@ type Spec struct {
 	Timing      Timing `json:"timing,omitzero"`
 	NoSSH       bool   `json:"no_ssh,omitempty"`      // no account: every login is refused; the port is served, for probes
 	NoBMC       bool   `json:"no_bmc,omitempty"`      // there is no BMC
+	BMCKey      bool   `json:"bmc_key,omitempty"`     // the BMC has a key-generating key: roller speaks to it by the ipmitool binary
 	NoOutlet    bool   `json:"no_outlet,omitempty"`   // no PDU feeds it
 	PDUModel    string `json:"pdu_model,omitempty"`   // the family of the PDU that feeds it, by roller's name of its profile; sentry3
 	VM          bool   `json:"vm,omitempty"`          // a virtual machine of the lab's Xen pool
@@ -37,6 +38,7 @@ type Faults struct {
 	RefuseControl    bool          `json:"refuse_control,omitempty"`     // the BMC answers control commands with "insufficient privilege"
 	LoseReplies      float64       `json:"lose_replies,omitempty"`       // probability that a reply of the BMC or PDU is dropped, after acting
 	LoseCommandReply bool          `json:"lose_command_reply,omitempty"` // replies to control commands are lost: the machine acts, all else works
+	LoseCommand      bool          `json:"lose_command,omitempty"`       // control commands are lost on their way: the machine does not act, all else works
 	NeverReturns     bool          `json:"never_returns,omitempty"`      // goes down on any action and stays down
 	SlowBoot         time.Duration `json:"slow_boot,omitempty"`          // added to Timing.Boot
 	TooFast          bool          `json:"too_fast,omitempty"`           // restarts within milliseconds: no probe sees it; held connections are reset

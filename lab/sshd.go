@@ -112,6 +112,9 @@ func (m *Machine) forceCommand(command, from string) answer {
 		bootID = m.State().BootID + "\n"
 	}
 	switch {
+	case control && faults.LoseCommand:
+		end(false)
+		return answer{lost: true}
 	case control:
 		if !faults.IgnoreSSH {
 			m.reboot()

@@ -116,6 +116,9 @@ func (w *web) command(out http.ResponseWriter, r *http.Request, e Entry, do func
 	e.Host, e.Machine, e.Control, e.From = w.m.FQDN(), w.m.FQDN(), true, r.RemoteAddr
 	end := w.m.lab.journal.begin(e)
 	switch {
+	case f.LoseCommand:
+		end(false)
+		hangUp(out, "")
 	case f.Web.Busy:
 		end(false)
 		redfishError(out, http.StatusConflict, "Base.1.8.ResourceInUse", "The resource is in use.")

@@ -54,6 +54,10 @@ func (x *XAPI) control(r *http.Request, m *Machine, method string, on bool) (res
 	end := x.lab.journal.begin(Entry{
 		Device: DeviceXen, Host: "xen", Machine: m.FQDN(), Command: method, Control: true, From: r.RemoteAddr,
 	})
+	if m.Faults().LoseCommand {
+		end(false)
+		panic(http.ErrAbortHandler)
+	}
 	if want := method != "VM.start"; on != want {
 		end(false)
 		states := map[bool]string{true: "running", false: "halted"}

@@ -90,13 +90,19 @@ type site struct {
 // newSite starts Temporal, the lab, the API and one worker.
 func newSite(t *testing.T, env map[string]string, machines ...lab.Spec) *site {
 	t.Helper()
+	return newGatedSite(t, env, nil, machines...)
+}
+
+// newGatedSite is newSite with devices that stop in mid-command where a gate says so.
+func newGatedSite(t *testing.T, env map[string]string, g *gate, machines ...lab.Spec) *site {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	s := &site{}
 	var err error
-	s.lab, err = lab.Start(lab.Options{Machines: machines, Seed: 1})
+	s.lab, err = lab.Start(lab.Options{Machines: machines, Seed: 1, During: g.during})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.lab.Close()) })
+	t.Cleanup(func() { g.open(); require.NoError(t, s.lab.Close()) })
 	dir := t.TempDir()
 	all, err := s.lab.WriteFiles(dir)
 	require.NoError(t, err)
