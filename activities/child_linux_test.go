@@ -28,17 +28,17 @@ func TestToolDiesWithItsWorker(t *testing.T) {
 	dir := t.TempDir()
 	pid := filepath.Join(dir, "pid")
 	script := "#!/bin/sh\necho $$ > " + pid + ".new\nmv " + pid + ".new " + pid + "\nexec sleep 600\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "ipmitool"), []byte(script), 0o700)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ipmitool"), []byte(script), 0o700))
 	worker := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestToolDiesWithItsWorker$")
 	worker.Env = append(os.Environ(), toolChild+"=1", "PATH="+dir+":"+os.Getenv("PATH"))
 	require.NoError(t, worker.Start())
 	var tool string
 	require.Eventually(t, func() bool {
-		text, err := os.ReadFile(pid) //nolint:gosec // the test's own
+		text, err := os.ReadFile(pid)
 		tool = strings.TrimSpace(string(text))
 		return err == nil
 	}, time.Minute, 10*time.Millisecond)
-	t.Cleanup(func() { _ = exec.Command("kill", "-9", tool).Run() }) //nolint:gosec,noctx,usetesting // what a failed test leaves
+	t.Cleanup(func() { _ = exec.Command("kill", "-9", tool).Run() }) //nolint:noctx,usetesting // what a failed test leaves
 	require.NoError(t, worker.Process.Kill())
 	_ = worker.Wait()
 	require.Eventually(t, func() bool { return !runs(tool) }, time.Minute, 10*time.Millisecond)
@@ -46,7 +46,7 @@ func TestToolDiesWithItsWorker(t *testing.T) {
 
 // runs reports whether a process is there and no zombie (proc(5), stat).
 func runs(pid string) bool {
-	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat")) //nolint:gosec // a number
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	_, rest, _ := strings.Cut(string(text), ") ")
 	return err == nil && !strings.HasPrefix(rest, "Z")
 }
