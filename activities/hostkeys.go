@@ -31,33 +31,54 @@ type hostKeys struct {
 	err       error                 // what check found
 }
 
-func newHostKeys(devices config.Devices, host string) (*hostKeys, error) {
-	h := &hostKeys{file: devices.KnownHostsFile, host: host, accept: devices.HostKeys == config.HostKeysAcceptNew}
+// hostFile is the known_hosts file, read once.
+type hostFile struct {
+	path   string
+	accept bool
+	lookup ssh.HostKeyCallback
+	lines  []string
+}
+
+func readHostFile(devices config.Devices) (*hostFile, error) {
+	f := &hostFile{path: devices.KnownHostsFile, accept: devices.HostKeys == config.HostKeysAcceptNew}
 	var files []string
-	text, err := os.ReadFile(h.file)
+	text, err := os.ReadFile(f.path)
 	if err == nil {
-		files = []string{h.file}
-	} else if !h.accept || !errors.Is(err, fs.ErrNotExist) {
+		files = []string{f.path}
+	} else if !f.accept || !errors.Is(err, fs.ErrNotExist) {
 		return nil, refused("ssh: read the known host keys: %w", err)
 	}
-	if h.lookup, err = knownhosts.New(files...); err != nil {
+	if f.lookup, err = knownhosts.New(files...); err != nil {
 		return nil, refused("ssh: read the known host keys: %w", err)
 	}
-	lines := strings.Split(string(text), "\n")
+	f.lines = strings.Split(string(text), "\n")
+	return f, nil
+}
+
+func newHostKeys(devices config.Devices, host string) (*hostKeys, error) {
+	f, err := readHostFile(devices)
+	if err != nil {
+		return nil, err
+	}
+	return f.of(host), nil
+}
+
+func (f *hostFile) of(host string) *hostKeys {
+	h := &hostKeys{file: f.path, host: host, accept: f.accept, lookup: f.lookup}
 	// The package tells which keys it knows only when it sees a wrong one, and
 	// does not tell keys from authorities then.
 	wrong, _ := errors.AsType[*knownhosts.KeyError](h.lookup(host, anyAddr, noKey{}))
 	if wrong == nil {
-		return h, nil
+		return h
 	}
 	for _, k := range wrong.Want {
-		if k.Line <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[k.Line-1]), "@cert-authority") {
+		if k.Line <= len(f.lines) && strings.HasPrefix(strings.TrimSpace(f.lines[k.Line-1]), "@cert-authority") {
 			h.authority = true
 		} else {
 			h.known = append(h.known, k)
 		}
 	}
-	return h, nil
+	return h
 }
 
 // anyAddr stands for the address, which the package wants and does not look up
@@ -157,15 +178,21 @@ func (h *hostKeys) knows(key ssh.PublicKey) bool {
 // UnknownHosts says which machines' ssh rungs will be refused because their host
 // key is not known and is not taken on first sight.
 func UnknownHosts(cfg *config.Config, inventory *config.Inventory) []string {
-	var warnings []string
+	f, err := readHostFile(cfg.Devices)
+	if err != nil || f.accept { // what cannot be read, ValidateWorker tells
+		return nil
+	}
+	var unknown []config.Name
 	for _, m := range inventory.Machines() {
-		if m.SSH == nil || cfg.Devices.HostKeys == config.HostKeysAcceptNew {
+		if m.SSH == nil {
 			continue
 		}
-		host := net.JoinHostPort(m.FQDN, strconv.Itoa(m.SSH.Port))
-		if h, err := newHostKeys(cfg.Devices, host); err == nil && len(h.known) == 0 && !h.authority {
-			warnings = append(warnings, fmt.Sprintf("%s: no host key of %s in %s: its ssh rungs will be refused", m.Name, h.host, h.file))
+		if h := f.of(net.JoinHostPort(m.FQDN, strconv.Itoa(m.SSH.Port))); len(h.known) == 0 && !h.authority {
+			unknown = append(unknown, m.Name)
 		}
 	}
-	return warnings
+	if len(unknown) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("no host key in %s, so that the ssh rungs will be refused: %s", f.path, config.FoldNames(unknown))}
 }

@@ -63,7 +63,7 @@ func (r *reading) ipmi(e *entry, m *draft) {
 	if r.namesOnly {
 		m.IPMI.KG = Secret{}
 	}
-	r.claims.take(e.place("addr"), "BMC "+dialled(host, port), "belongs to", m.FQDN)
+	r.claims.takeAs(controller(host, port, ipmiPort), e.place("addr"), "BMC "+dialled(host, port), "belongs to", m.FQDN)
 }
 
 // pdu reads {"pdu": "pdu1.example:AA1", "addr", "port", "probe", "profile",
@@ -125,6 +125,10 @@ func (r *reading) claimOutlet(at place, fqdn string, o Outlet) {
 	}
 	r.claims.take(at, "the profile of PDU "+o.PDU, "is", profile)
 }
+
+// controller is the one key of a machine's own controller, by whatever protocol it
+// is spoken to: one machine's IPMI and another's iLO at one address are a mistake.
+func controller(host string, port, usual int) string { return "controller " + at(host, port, usual) }
 
 // uuidForm is a UUID as XenAPI prints it (RFC 9562, 4).
 var uuidForm = regexp.MustCompile(`\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z`)

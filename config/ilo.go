@@ -61,7 +61,7 @@ func (r *reading) ilo(e *entry, m *draft) {
 		b.User, b.Password = in.account(r.namesOnly)
 	}
 	m.ILO = &b
-	r.claims.take(e.place("addr"), "iLO "+b.Addr(), "belongs to", m.FQDN)
+	r.claims.takeAs(controller(b.Host, b.Port, httpsPort), e.place("addr"), "iLO "+b.Addr(), "belongs to", m.FQDN)
 }
 
 // moonshot reads {"moonshot": {"user", "password", "node"}, "addr", "port",

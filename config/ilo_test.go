@@ -149,3 +149,16 @@ func TestFingerprint(t *testing.T) {
 		require.Error(t, err, bad)
 	}
 }
+
+// One machine's IPMI and another's iLO at one address are one controller.
+func TestOneControllerByTwoProtocols(t *testing.T) {
+	t.Parallel()
+	const both = `"addr": "10.0.0.1"`
+	w := write(t, map[string]string{
+		"ipmi.json": `{` + fa + `: {` + bmc + `, ` + both + `}}`,
+		"ilo.json":  `{` + fa + `: {"ilo": {}, ` + both + "},\n" + fb + `: {"ilo": {}, "addr": "::ffff:10.0.0.1"}}`,
+	})
+	_, err := LoadInventory(w.files)
+	require.Error(t, err)
+	require.Equal(t, `ilo.json:2: iLO [::ffff:10.0.0.1]:443 belongs to `+b+` here, but `+a+` at ipmi.json:1`, strings.ReplaceAll(err.Error(), w.dir+"/", ""))
+}

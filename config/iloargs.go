@@ -24,7 +24,7 @@ func (s *servers) ilo(e *entry, m *draft) {
 	}
 	b := &ILO{Host: strings.ToLower(host), Port: httpsPort}
 	m.ILO = b
-	s.claims.take(e.place("ilo"), "iLO "+b.Addr(), "belongs to", m.FQDN)
+	s.claims.takeAs(controller(b.Host, b.Port, httpsPort), e.place("ilo"), "iLO "+b.Addr(), "belongs to", m.FQDN)
 	if len(n.items) == 2 && len(n.items[1].items) > 0 {
 		s.iloAccount(e, n.items[1], b)
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -42,7 +41,7 @@ func (r *reading) keyForm(at place, path string, data []byte) ssh.PublicKey {
 		}
 		return public
 	}
-	r.warnOfMode(path, "private key", 0o077) // as ssh(1) demands
+	r.warnOfMode(path, "private key", secretMode)
 	signer, err := ssh.ParsePrivateKey(data)
 	if err == nil {
 		return signer.PublicKey()
@@ -88,18 +87,4 @@ func ParseCertificate(data []byte) (*ssh.Certificate, error) {
 		return nil, errors.New("is not an OpenSSH user certificate")
 	}
 	return cert, nil
-}
-
-// warnOfReaders warns of passwords that everybody on the host may read.
-func (r *reading) warnOfReaders(kind kindOfFile, path string) {
-	named := map[string]bool{"ipmi.json": true, "ilo.json": true, "moonshot.json": true, "snmp_users.json": true}
-	if named[kind.fallback] || kind.whole != nil {
-		r.warnOfMode(path, "file with passwords", 0o007)
-	}
-}
-
-func (r *reading) warnOfMode(path, what string, forbidden fs.FileMode) {
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&forbidden != 0 {
-		r.warnings = append(r.warnings, fmt.Sprintf("%s: this %s is open to others (mode %04o)", path, what, info.Mode().Perm()))
-	}
 }

@@ -47,9 +47,13 @@ func (s *mistakes) err(order []string) error {
 	slices.SortStableFunc(s.list, func(a, b mistake) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.path), slices.Index(order, b.path)), cmp.Compare(a.line, b.line))
 	})
-	errs := make([]error, len(s.list))
-	for i, m := range s.list {
-		errs[i] = m
+	var errs []error
+	told := map[mistake]bool{} // a chassis's is found anew with each of its machines
+	for _, m := range s.list {
+		if !told[m] {
+			errs = append(errs, m)
+		}
+		told[m] = true
 	}
 	return errors.Join(errs...)
 }
@@ -68,9 +72,12 @@ type claim struct {
 
 // take notes a claim and reports a second one by another owner, in a sentence:
 // what ("BMC 10.0.0.1:623"), verb ("belongs to"), owner.
-func (c *claims) take(at place, what, verb, owner string) {
-	if had, ok := c.first[what]; !ok {
-		c.first[what] = claim{owner, at}
+func (c *claims) take(at place, what, verb, owner string) { c.takeAs(what, at, what, verb, owner) }
+
+// takeAs is take for what has several names, by the one key of them all.
+func (c *claims) takeAs(key string, at place, what, verb, owner string) {
+	if had, ok := c.first[key]; !ok {
+		c.first[key] = claim{owner, at}
 	} else if had.owner != owner {
 		c.at(at, "%s %s %s here, but %s at %s", what, verb, owner, had.owner, had.at)
 	}

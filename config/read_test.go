@@ -100,13 +100,27 @@ func TestWarnings(t *testing.T) {
 		"a.test.releng.mdc1.mozilla.com": {"ssh": {"user": "roller", "key_file": "KEY"}},
 		"b.test.releng.mdc1.mozilla.com": {"ssh": {"user": "roller", "key_file": "KEY"}}}`})
 	require.NoError(t, os.Chmod(w.key, 0o640))
+	require.NoError(t, os.Chmod(w.files.SSH, 0o622))
 	require.NoError(t, os.Chmod(w.files.IPMI, 0o644))
 	v, err := LoadInventory(w.files)
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		w.key + ": this private key is open to others (mode 0640)",
-		w.files.IPMI + ": this file with passwords is open to others (mode 0644)",
+		w.key + ": this private key is open to others (mode 0640): chmod g-r " + w.key,
+		w.files.SSH + ": this file is open to others (mode 0622): chmod g-w,o-w " + w.files.SSH,
+		w.files.IPMI + ": this file with passwords is open to others (mode 0644): chmod g-r,o-r " + w.files.IPMI,
 	}, v.Warnings)
+
+	if os.Geteuid() != 0 { // whoever may give files away
+		return
+	}
+	require.NoError(t, os.Chmod(w.files.SSH, 0o600))
+	for _, path := range []string{w.key, w.files.IPMI} {
+		require.NoError(t, os.Chmod(path, 0o640))
+		require.NoError(t, os.Chown(path, 65534, 0))
+	}
+	v, err = LoadInventory(w.files)
+	require.NoError(t, err)
+	require.Empty(t, v.Warnings, "the group must read what another owns")
 }
 
 func TestNamesOnly(t *testing.T) {

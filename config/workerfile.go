@@ -184,6 +184,8 @@ func (s *servers) claim(e *entry, m *draft) {
 	what := "BMC " + m.IPMI.Addr()
 	if len(m.IPMI.Bridge) > 0 {
 		what += " " + strings.Join(m.IPMI.Bridge, " ")
+		s.claims.take(e.place("addr"), what, "belongs to", m.FQDN)
+		return
 	}
-	s.claims.take(e.place("addr"), what, "belongs to", m.FQDN)
+	s.claims.takeAs(controller(m.IPMI.Host, m.IPMI.Port, ipmiPort), e.place("addr"), what, "belongs to", m.FQDN)
 }

@@ -119,6 +119,7 @@ func TestWorkerFileMistakes(t *testing.T) {
 		"unknown type":         {`{"servers": {"ch": {"user": "u", "password": "hunter2"},` + "\n" + fa + `: {"parent": "ch", "addr": "c1n1", "type": "sunshot"}}}`, `worker.json:2: ` + a + `: type "sunshot" is not in "types"`},
 		"no type":              {`{"servers": {"ch": {"user": "u", "password": "hunter2"},` + "\n" + fa + `: {"parent": "ch", "addr": "c1n1"}}}`, `worker.json:2: ` + a + `: a server with a "parent" needs a "type", here or there`},
 		"no account":           {`{"servers": {"ch": {"type": "moonshot", "user": "u"},` + "\n" + fa + `: {"parent": "ch", "addr": "c1n1"}}}`, `worker.json:1: ch: "password" is missing`},
+		"a chassis's, once":    {`{"servers": {"ch": {"type": "moonshot", "user": "u", "password": 5},` + "\n" + fa + `: {"parent": "ch", "addr": "c1n1"},` + "\n" + fb + `: {"parent": "ch", "addr": "c2n1"}}}`, `worker.json:1: ch: "password" must be a text, not a number`},
 		"no place":             {one(`"type": "moonshot"`), `worker.json:2: ` + a + `: "addr" is missing` + "\n" + `worker.json:2: ` + a + `: "addr" "" is not a cartridge: write c10n1 for node 1 of cartridge 10`},
 		"slot 46":              {one(`"addr": "c46n1"`), `worker.json:2: ` + a + `: "addr" "c46n1" is not a cartridge: they are c1n1 to c45n4`},
 		"node 5":               {one(`"addr": "c1n5"`), `worker.json:2: ` + a + `: "addr" "c1n5" is not a cartridge: they are c1n1 to c45n4`},

@@ -66,7 +66,7 @@ Every variable of the environment stands in .env-dist; Temporal's own
 	cmd.AddCommand(
 		apiCommand(logger), workerCommand(logger), devCommand(logger),
 		startCommand(logger), showCommand(logger), listCommand(logger), cancelCommand(logger),
-		setupCommand(logger), checkCommand(),
+		setupCommand(logger), checkCommand(os.Environ()),
 	)
 	cmd.AddCommand(actionCommands(logger, os.Environ())...)
 	return cmd

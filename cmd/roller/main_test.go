@@ -121,8 +121,8 @@ func carry(t *testing.T, env []string, stdin string, args ...string) ran {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	cmd := &cobra.Command{Use: "roller", SilenceUsage: true, SilenceErrors: true}
-	cmd.AddGroup(&cobra.Group{ID: "actions", Title: "Actions:"})
-	cmd.AddCommand(actionCommands(slog.New(slog.DiscardHandler), env)...)
+	cmd.AddGroup(&cobra.Group{ID: "actions", Title: "Actions:"}, &cobra.Group{ID: "operate", Title: "Setting up:"})
+	cmd.AddCommand(append(actionCommands(slog.New(slog.DiscardHandler), env), checkCommand(env))...)
 	cmd.SetArgs(args)
 	cmd.SetIn(strings.NewReader(stdin))
 	cmd.SetOut(&out)
