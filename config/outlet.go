@@ -11,18 +11,18 @@ import (
 const snmpPort = 161
 
 // maxTowerOutlet is the highest outlet of an infeed in Server Technology's
-// Sentry3-MIB (outletIndex).
-const maxTowerOutlet = 64
+// Sentry4-MIB (st4OutletIndex). Sentry3 has fewer, and says itself which.
+const maxTowerOutlet = 128
 
 var (
-	towerForm  = regexp.MustCompile(`\A([a-zA-Z])([a-zA-Z])([1-9][0-9]?)\z`)
+	towerForm  = regexp.MustCompile(`\A([a-zA-Z])([a-zA-Z])([1-9][0-9]{0,2})\z`)
 	numberForm = regexp.MustCompile(`\A(?:([1-9][0-9]{0,3})\.)?([1-9][0-9]{0,3})\z`)
 )
 
 // ParseOutlet reads an outlet, PDU:NAME. A Sentry's is as the old service wrote
 // it, in any letter case: "pdu1.example:AB12" is outlet 12 of infeed b of tower
 // a. All others are numbers: "pdu2.example:7", or "switch.example:1.24" for port
-// 24 of group 1. It fails on any other form, on letters with a number above 64
+// 24 of group 1. It fails on any other form, on letters with a number above 128
 // and on numbers above 9999.
 func ParseOutlet(text string) (Outlet, error) {
 	pdu, socket, _ := strings.Cut(text, ":")

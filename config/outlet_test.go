@@ -15,7 +15,8 @@ var outletCases = map[string]struct {
 	"lower case":        {text: "pdu1:bc12", want: Outlet{PDU: "pdu1", Host: "pdu1", Port: 161, Tower: 2, Infeed: 3, Number: 12}},
 	"host in capitals":  {text: "PDU1.Example:Ca64", want: Outlet{PDU: "pdu1.example", Host: "pdu1.example", Port: 161, Tower: 3, Infeed: 1, Number: 64}},
 	"last letters":      {text: "pdu1:ZZ9", want: Outlet{PDU: "pdu1", Host: "pdu1", Port: 161, Tower: 26, Infeed: 26, Number: 9}},
-	"outlet 65":         {text: "pdu1:AA65", err: `"pdu1:AA65" is not an outlet: their numbers are 1 to 64`},
+	"highest of Sentry": {text: "pdu1:AA128", want: Outlet{PDU: "pdu1", Host: "pdu1", Port: 161, Tower: 1, Infeed: 1, Number: 128}},
+	"outlet 129":        {text: "pdu1:AA129", err: `"pdu1:AA129" is not an outlet: their numbers are 1 to 128`},
 	"outlet 0":          {text: "pdu1:AA0", err: `"pdu1:AA0" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
 	"leading zero":      {text: "pdu1:AA01", err: `"pdu1:AA01" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
 	"no infeed":         {text: "pdu1:A1", err: `"pdu1:A1" is not an outlet: write pdu1.example:AB12 for tower A, infeed B, outlet 12, else pdu1.example:7 or pdu1.example:1.7`},
@@ -63,7 +64,7 @@ func FuzzParseOutlet(f *testing.F) {
 			require.Zero(t, o)
 			return
 		}
-		tower := o.Tower >= 1 && o.Tower <= 26 && o.Infeed >= 1 && o.Infeed <= 26 && o.Number <= 64 && o.Group == 0
+		tower := o.Tower >= 1 && o.Tower <= 26 && o.Infeed >= 1 && o.Infeed <= 26 && o.Number <= 128 && o.Group == 0
 		number := o.Tower == 0 && o.Infeed == 0 && o.Group >= 0 && o.Group <= 9999 && o.Number <= 9999
 		require.True(t, o.Number >= 1 && (tower || number), "%+v", o)
 		again, err := ParseOutlet(o.String())

@@ -43,64 +43,6 @@ const (
 	pending = "changing"
 )
 
-const enterprises = ".1.3.6.1.4.1." // SNMPv2-SMI
-
-// profiles are the families known by name. Each says which MIB its numbers are
-// from.
-var profiles = []*Profile{
-	{ // Sentry3-MIB (Server Technology): outletStatus, outletControlAction
-		Name: "sentry3", Models: []string{enterprises + "1718.3"}, Index: IndexTower,
-		Status: enterprises + "1718.3.2.3.1.5",
-		States: map[int]string{0: off, 1: on, 2: "off-wait", 3: "on-wait", 4: "off-error", 5: "on-error", 6: "no-comm", 7: "reading", 8: "off-fuse", 9: "on-fuse"},
-		On:     Setting{enterprises + "1718.3.2.3.1.11", 1}, Off: Setting{enterprises + "1718.3.2.3.1.11", 2}, Reboot: Setting{enterprises + "1718.3.2.3.1.11", 3},
-	},
-	{ // Sentry4-MIB (Server Technology): st4OutletState, st4OutletControlAction
-		Name: "sentry4", Models: []string{enterprises + "1718.4"}, Index: IndexTower,
-		Status: enterprises + "1718.4.1.8.3.1.1", States: map[int]string{0: "unknown", 1: on, 2: off},
-		On: Setting{enterprises + "1718.4.1.8.5.1.2", 1}, Off: Setting{enterprises + "1718.4.1.8.5.1.2", 2}, Reboot: Setting{enterprises + "1718.4.1.8.5.1.2", 3},
-	},
-	{ // PowerNet-MIB (APC; masterSwitchrPDU): rPDUOutletStatusOutletState, rPDUOutletControlOutletCommand
-		Name: "apc_rpdu", Models: []string{enterprises + "318.1.3.4.5"}, Index: IndexOutlet,
-		Status: enterprises + "318.1.1.12.3.5.1.1.4", States: map[int]string{1: on, 2: off},
-		On: Setting{enterprises + "318.1.1.12.3.3.1.1.4", 1}, Off: Setting{enterprises + "318.1.1.12.3.3.1.1.4", 2}, Reboot: Setting{enterprises + "318.1.1.12.3.3.1.1.4", 3},
-	},
-	{ // PowerNet-MIB (masterSwitchrPDU2): rPDU2OutletSwitchedStatusState, rPDU2OutletSwitchedControlCommand
-		Name: "apc_rpdu2", Models: []string{enterprises + "318.1.3.4.6"}, Index: IndexOutlet,
-		Status: enterprises + "318.1.1.26.9.2.3.1.5", States: map[int]string{1: off, 2: on},
-		On: Setting{enterprises + "318.1.1.26.9.2.4.1.5", 1}, Off: Setting{enterprises + "318.1.1.26.9.2.4.1.5", 2}, Reboot: Setting{enterprises + "318.1.1.26.9.2.4.1.5", 3},
-	},
-	{ // PowerNet-MIB (masterSwitchV1 to 3): sPDUOutletCtl, which reads as the outlet's state
-		Name: "apc_masterswitch", Models: []string{enterprises + "318.1.3.4.1", enterprises + "318.1.3.4.2", enterprises + "318.1.3.4.3"}, Index: IndexOutlet,
-		Status: enterprises + "318.1.1.4.4.2.1.3", States: map[int]string{1: on, 2: off, 3: pending, 4: "unknown", 5: pending, 6: pending, 7: pending},
-		On: Setting{enterprises + "318.1.1.4.4.2.1.3", 1}, Off: Setting{enterprises + "318.1.1.4.4.2.1.3", 2}, Reboot: Setting{enterprises + "318.1.1.4.4.2.1.3", 3},
-	},
-	{ // PDU2-MIB (Raritan): outletSwitchingState, switchingOperation; index pduId (1) and outlet
-		Name: "raritan_px2", Models: []string{enterprises + "13742.6"}, Index: IndexGroup, Group: 1,
-		Status: enterprises + "13742.6.4.1.2.1.3", States: map[int]string{7: on, 8: off},
-		On: Setting{enterprises + "13742.6.4.1.2.1.2", 1}, Off: Setting{enterprises + "13742.6.4.1.2.1.2", 0}, Reboot: Setting{enterprises + "13742.6.4.1.2.1.2", 2},
-	},
-	{ // EATON-EPDU-MIB: outletControlStatus, and a column for each command whose value is a delay in seconds; index strappingIndex (0) and outlet
-		Name: "eaton_epdu", Models: []string{enterprises + "534.6.6.7"}, Index: IndexGroup,
-		Status: enterprises + "534.6.6.7.6.6.1.2", States: map[int]string{0: off, 1: on, 2: pending, 3: pending},
-		On: Setting{enterprises + "534.6.6.7.6.6.1.4", 0}, Off: Setting{enterprises + "534.6.6.7.6.6.1.3", 0}, Reboot: Setting{enterprises + "534.6.6.7.6.6.1.5", 0},
-	},
-	{ // CPS-MIB (CyberPower): ePDUOutletStatusOutletState, ePDUOutletControlOutletCommand
-		Name: "cyberpower", Models: []string{enterprises + "3808.1.1.3"}, Index: IndexOutlet,
-		Status: enterprises + "3808.1.1.3.3.5.1.1.4", States: map[int]string{1: on, 2: off},
-		On: Setting{enterprises + "3808.1.1.3.3.3.1.1.4", 1}, Off: Setting{enterprises + "3808.1.1.3.3.3.1.1.4", 2}, Reboot: Setting{enterprises + "3808.1.1.3.3.3.1.1.4", 3},
-	},
-	{ // TRIPPLITE-PRODUCTS: tlpPduOutletState, tlpPduOutletCommand; index device (1) and outlet
-		Name: "tripplite", Models: []string{enterprises + "850.1"}, Index: IndexGroup, Group: 1,
-		Status: enterprises + "850.1.1.3.2.3.3.1.1.4", States: map[int]string{0: "unknown", 1: off, 2: on},
-		On: Setting{enterprises + "850.1.1.3.2.3.3.1.1.6", 2}, Off: Setting{enterprises + "850.1.1.3.2.3.3.1.1.6", 1}, Reboot: Setting{enterprises + "850.1.1.3.2.3.3.1.1.6", 3},
-	},
-	{ // POWER-ETHERNET-MIB (RFC 3621): pethPsePortAdminEnable, a TruthValue (RFC 2579); index group (1) and port. Any vendor's switch has it.
-		Name: "poe", Index: IndexGroup, Group: 1,
-		Status: ".1.3.6.1.2.1.105.1.1.1.3", States: map[int]string{1: on, 2: off},
-		On: Setting{".1.3.6.1.2.1.105.1.1.1.3", 1}, Off: Setting{".1.3.6.1.2.1.105.1.1.1.3", 2},
-	},
-}
-
 // Profiles returns the families known by name, in a fixed order. They must not
 // be changed.
 func Profiles() []*Profile { return slices.Clone(profiles) }

@@ -15,7 +15,7 @@ const (
 
 // badPDUs is what the files about PDUs may have wrong, with the exact message.
 var badPDUs = map[string]struct{ pdus, profiles, users, want string }{
-	"unknown profile":    {pdus: `"pdu": "pdu1:7", "profile": "apc"`, want: `pdus.json:1: ` + a + `: "profile" "apc" is not known; known are "apc_masterswitch", "apc_rpdu", "apc_rpdu2", "cyberpower", "eaton_epdu", "poe", "raritan_px2", "sentry3", "sentry4", "tripplite"`},
+	"unknown profile":    {pdus: `"pdu": "pdu1:7", "profile": "apc"`, want: `pdus.json:1: ` + a + `: "profile" "apc" is not known; known are "apc_masterswitch", "apc_rpdu", "apc_rpdu2", "cyberpower", "eaton_epdu", "poe", "raritan_px2", "sentry3", "sentry4", "tripplite", "tripplite_old"`},
 	"letters for APC":    {pdus: `"pdu": "pdu1:AA7", "profile": "apc_rpdu"`, want: `pdus.json:1: ` + a + `: pdu1:AA7 is not an outlet of apc_rpdu: their names are like pdu1.example:7`},
 	"number for Sentry":  {pdus: `"pdu": "pdu1:7", "profile": "sentry4"`, want: `pdus.json:1: ` + a + `: pdu1:7 is not an outlet of sentry4: their names are like pdu1.example:AB12`},
 	"group for APC":      {pdus: `"pdu": "pdu1:1.7", "profile": "apc_rpdu"`, want: `pdus.json:1: ` + a + `: pdu1:1.7 is not an outlet of apc_rpdu, which has no groups: their names are like pdu1.example:7`},
@@ -95,6 +95,9 @@ func TestProfileFor(t *testing.T) {
 		".1.3.6.1.4.1.1718.3": "sentry3", "1.3.6.1.4.1.1718.4": "sentry4", ".1.3.6.1.4.1.1718.3.1": "sentry3",
 		".1.3.6.1.4.1.1718.30": "", ".1.3.6.1.4.1.1718": "", "": "",
 		".1.3.6.1.4.1.318.1.3.4.5": "apc_rpdu", ".1.3.6.1.4.1.318.1.3.4.6": "apc_rpdu2", ".1.3.6.1.4.1.318.1.3.4.1": "apc_masterswitch",
+		".1.3.6.1.4.1.318.1.3.4.8": "apc_rpdu2", ".1.3.6.1.4.1.318.1.3.4.3": "", ".1.3.6.1.4.1.318.1.3.4.4": "",
+		".1.3.6.1.4.1.534.6.6.7": "eaton_epdu", ".1.3.6.1.4.1.534.6.6.6": "", ".1.3.6.1.4.1.3808.1.1.3": "cyberpower",
+		".1.3.6.1.4.1.850.1.1.1": "tripplite", ".1.3.6.1.4.1.850.1": "tripplite_old",
 		".1.3.6.1.4.1.318.1.3.27": "",                                        // a UPS
 		".1.3.6.1.4.1.13742.6":    "raritan_px2", ".1.3.6.1.4.1.13742.4": "", // Raritan's first generation has another MIB
 	} {
