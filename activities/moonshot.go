@@ -10,8 +10,12 @@ import (
 	"github.com/mozilla-platform-ops/roller/config"
 )
 
-// moonshotReset is the body of the one command (HP's RESTful interface of 2014,
-// ComputerSystem, before Redfish: the action is POSTed to the system itself).
+// moonshotReset is the body of the one command. That actions are POSTed to the
+// resource itself is in "HP RESTful API Data Model Reference for Moonshot Chassis
+// Manager" (HP 802725-001a, November 2014; chassis manager 1.30 and later), that a
+// node is /rest/v1/Systems/c1n1 in HP's examples of its REST clients. The reset
+// type and Basic authentication are those of the tool by which Mozilla resets its
+// own cartridges (mozilla-platform-ops/relops-infra, moonshot/moonshot_lib.py).
 const moonshotReset = `{"Action":"Reset","ResetType":"ColdReset"}`
 
 // MoonshotReset resets the machine as a node of an HP Moonshot chassis, by its

@@ -22,7 +22,13 @@ import (
 // xenMaxAnswer is far more than any answer to roller's calls needs.
 const xenMaxAnswer = 1 << 20
 
-// xenError is an error code of XAPI (XenAPI reference, "Error Handling"). Its
+// The dialogue is JSON-RPC 2.0 as xapi-project/xen-api describes it
+// (doc/content/xen-api/wire-protocol.md): POST to /jsonrpc; an ID that is never
+// null and comes back; "void" answered as an empty text; an error with XAPI's code
+// as its message and the code's parameters as a list of texts; 500 with HTML for
+// what is malformed.
+
+// xenError is an error code of XAPI (ocaml/xapi-consts/api_errors.ml). Its
 // parameters stay out of the text: they may hold the user's name.
 type xenError struct {
 	code string
@@ -227,7 +233,9 @@ func xenMeaning(err error) Meaning {
 	switch code.code {
 	case "OTHER_OPERATION_IN_PROGRESS", "TOO_MANY_PENDING_TASKS", "SESSION_INVALID", "HOST_STILL_BOOTING":
 		return NotSent
-	case "INTERNAL_ERROR", "TASK_CANCELLED", "VM_SHUTDOWN_TIMEOUT", "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT":
+	case "INTERNAL_ERROR", "TASK_CANCELLED", "VM_SHUTDOWN_TIMEOUT", "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT",
+		"VM_CRASHED", "VM_REBOOTED", "VM_HALTED", // under way, the VM did something else
+		"CANNOT_CONTACT_HOST", "OPERATION_PARTIALLY_FAILED": // the master lost the member that was doing it
 		return Unknown
 	default:
 		return Refused
