@@ -119,6 +119,9 @@ func (l *Lab) pduInventory() inventory {
 			continue
 		}
 		entry := map[string]any{"pdu": m.Outlet(), "addr": m.PDUAddr(), "port": PDUPort}
+		if m.second != nil { // an entry has one address: two PDUs are named by theirs
+			entry = map[string]any{"pdu": []string{m.outlet.dialled(), m.second.dialled()}, "port": PDUPort}
+		}
 		if m.spec.PDUModel == "poe" { // nothing in a switch's sysObjectID says that it powers machines
 			entry["profile"] = "poe"
 		}

@@ -61,7 +61,7 @@ func (l *Lab) build(opts Options) (err error) {
 		}
 	}
 	for i, r := range racks {
-		p, err := startPDU(l, r.host, r.model, pduAddr(l.blocks, i), l.pick(r.machines))
+		p, err := startPDU(l, r, pduAddr(l.blocks, i), l.pick(r.machines))
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.host, err)
 		}

@@ -34,7 +34,7 @@ const (
 // State is a machine as it is, not as anybody believes it to be.
 type State struct {
 	Power  bool   `json:"power"`   // it has power and is switched on
-	Outlet bool   `json:"outlet"`  // its outlet has power; true without one
+	Outlet bool   `json:"outlet"`  // an outlet of its has power; true without one
 	Up     bool   `json:"up"`      // answers probes
 	SSH    bool   `json:"ssh"`     // shows an SSH banner
 	BootID string `json:"boot_id"` // of this boot or, while it is down, of the last one
@@ -49,6 +49,7 @@ type Machine struct {
 	lab    *Lab
 	addr   string
 	outlet *outlet // nil without one
+	second *outlet // nil without one
 	bmc    *board  // nil without one
 	web    *web    // nil without an iLO and a chassis manager
 	host   hostKeys
@@ -57,7 +58,7 @@ type Machine struct {
 	faults   Faults
 	rand     *rand.Rand // of lost replies
 	switched bool       // on at its own switch, the one a BMC presses
-	fed      bool       // its outlet has power
+	feeds    int        // how many of its outlets have power; 1 without one
 	stopping bool       // its operating system is shutting down
 	os       *life      // nil while no operating system answers
 	bootID   string
@@ -96,7 +97,10 @@ func (m *Machine) start() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.fed, m.switched = true, true
+	m.feeds, m.switched = 1, true
+	if m.outlet != nil && m.second != nil {
+		m.feeds = 2
+	}
 	m.edge(EdgePowerOn)
 	if err := m.comeUp(); err != nil {
 		return err
@@ -157,7 +161,7 @@ func (m *Machine) State() State {
 	defer m.mu.Unlock()
 	up := m.os != nil && !m.os.hung
 	return State{
-		Power: m.powered(), Outlet: m.fed, Up: up, SSH: up && m.os.banner,
+		Power: m.powered(), Outlet: m.feeds > 0, Up: up, SSH: up && m.os.banner,
 		BootID: m.bootID, Boots: m.boots,
 	}
 }

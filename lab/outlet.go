@@ -36,6 +36,7 @@ type outlet struct {
 	pdu    *pdu
 	number int
 	m      *Machine
+	second bool // its second feed
 
 	mu      sync.Mutex
 	on      bool
@@ -43,6 +44,9 @@ type outlet struct {
 	gen     int
 	timer   *time.Timer
 }
+
+// dialled is its name at a PDU that is named by its address.
+func (o *outlet) dialled() string { return o.pdu.addr + ":" + o.name() }
 
 func (o *outlet) name() string { return fmt.Sprintf(o.pdu.model.name, o.number) }
 
@@ -96,8 +100,16 @@ func (o *outlet) cancel() {
 }
 
 func (o *outlet) turn(on bool) {
-	o.on = on
-	o.m.feed(on)
+	if o.on != on {
+		o.on = on
+		o.m.feed(on)
+	}
+}
+
+// dead reports whether the PDU is silent about it.
+func (o *outlet) dead() bool {
+	f := o.m.Faults()
+	return o.second && f.SecondPDUDead || !o.second && f.PDUDead
 }
 
 func (o *outlet) stop() {

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/gosnmp/gosnmp"
@@ -11,7 +12,7 @@ import (
 // maxDatagram is the largest UDP datagram.
 const maxDatagram = 65535
 
-// pdu is a PDU with an agent for SNMP v1 and v2c. Like the real ones it deals
+// pdu is a PDU with an agent for SNMP v1, v2c and v3. Like the real ones it deals
 // with one request after the other.
 type pdu struct {
 	lab     *Lab
@@ -22,20 +23,30 @@ type pdu struct {
 	started time.Time
 	outlets []*outlet
 	mib     []*object
+	usm     *usm
 }
 
-func startPDU(l *Lab, host, model, addr string, machines []*Machine) (*pdu, error) {
-	if pduModels[model] == nil {
-		return nil, fmt.Errorf("no PDU model is called %q", model)
+func startPDU(l *Lab, r *rack, addr string, machines []*Machine) (*pdu, error) {
+	if pduModels[r.model] == nil {
+		return nil, fmt.Errorf("no PDU model is called %q", r.model)
+	}
+	users, err := newUSM(r.host)
+	if err != nil {
+		return nil, fmt.Errorf("PDU %s: SNMPv3: %w", r.host, err)
 	}
 	conn, err := listenUDP(addr, PDUPort)
 	if err != nil {
 		return nil, err
 	}
-	p := &pdu{lab: l, model: pduModels[model], host: host, addr: addr, conn: conn, started: time.Now()}
+	p := &pdu{lab: l, model: pduModels[r.model], host: r.host, addr: addr, conn: conn, started: time.Now(), usm: users}
 	for i, m := range machines {
-		m.outlet = &outlet{pdu: p, number: i + 1, m: m, on: true, control: controlIdleOn}
-		p.outlets = append(p.outlets, m.outlet)
+		o := &outlet{pdu: p, number: i + 1, m: m, second: r.second, on: true, control: controlIdleOn}
+		if r.second {
+			m.second = o
+		} else {
+			m.outlet = o
+		}
+		p.outlets = append(p.outlets, o)
 	}
 	p.mib = p.objects()
 	l.running.Go(p.serve)
@@ -63,25 +74,44 @@ func (p *pdu) serve() {
 }
 
 // handle returns the reply to one datagram, or nil for silence: for what is no
-// SNMP v1 or v2c, for a community it does not know, and for what the faults lose.
+// SNMP, for a community it does not know, and for what the faults lose.
 func (p *pdu) handle(datagram []byte, from string) []byte {
 	decoder := &gosnmp.GoSNMP{Version: gosnmp.Version2c}
-	request, err := decoder.SnmpDecodePacket(datagram)
-	if err != nil || request.Version != gosnmp.Version1 && request.Version != gosnmp.Version2c {
+	request, err := decoder.SnmpDecodePacket(append([]byte(nil), datagram...))
+	var report *gosnmp.SnmpPacket
+	switch {
+	case request.Version == gosnmp.Version3:
+		if request, report = p.usm.open(datagram); report != nil && !p.dead(nil) {
+			return p.marshal(report)
+		}
+		if request == nil {
+			return nil
+		}
+		request.Community = CommunityWrite // what the user may do
+	case err != nil || request.Version != gosnmp.Version1 && request.Version != gosnmp.Version2c:
 		return nil
-	}
-	if request.Community != CommunityRead && request.Community != CommunityWrite {
+	case request.Community != CommunityRead && request.Community != CommunityWrite:
 		p.lab.journal.begin(Entry{Device: DevicePDU, Host: p.host, Command: "unknown community", From: from})(false)
 		return nil
 	}
-	machines := p.concerned(request)
-	if p.dead(machines) {
+	outlets := p.concerned(request)
+	if p.dead(outlets) {
 		return nil
 	}
 	answer := p.answer(request, from)
-	if answer == nil || losesAny(machines, request.PDUType == gosnmp.SetRequest) {
+	if answer == nil || losesAny(outlets, request.PDUType == gosnmp.SetRequest) {
 		return nil
 	}
+	if request.Version == gosnmp.Version3 {
+		if err := p.usm.seal(answer, request); err != nil {
+			p.lab.journal.log.Error("snmp reply", "host", p.host, "err", err)
+			return nil
+		}
+	}
+	return p.marshal(answer)
+}
+
+func (p *pdu) marshal(answer *gosnmp.SnmpPacket) []byte {
 	reply, err := answer.MarshalMsg()
 	if err != nil {
 		p.lab.journal.log.Error("snmp reply", "host", p.host, "err", err)
@@ -90,38 +120,28 @@ func (p *pdu) handle(datagram []byte, from string) []byte {
 	return reply
 }
 
-// concerned returns the machines whose outlets a request names.
-func (p *pdu) concerned(request *gosnmp.SnmpPacket) []*Machine {
-	var machines []*Machine
+// concerned returns the outlets that a request names.
+func (p *pdu) concerned(request *gosnmp.SnmpPacket) []*outlet {
+	var outlets []*outlet
 	for _, v := range request.Variables {
 		if o := p.find(v.Name); o != nil && o.outlet != nil {
-			machines = append(machines, o.outlet.m)
+			outlets = append(outlets, o.outlet)
 		}
 	}
-	return machines
+	return outlets
 }
 
-// dead reports whether one of the machines, or every machine of the PDU, has
-// the fault PDUDead.
-func (p *pdu) dead(machines []*Machine) bool {
-	for _, m := range machines {
-		if m.Faults().PDUDead {
-			return true
-		}
-	}
-	for _, o := range p.outlets {
-		if !o.m.Faults().PDUDead {
-			return false
-		}
-	}
-	return true
+// dead reports whether the PDU is silent about one of these outlets, or about
+// every one it has.
+func (p *pdu) dead(outlets []*outlet) bool {
+	return slices.ContainsFunc(outlets, (*outlet).dead) || !slices.ContainsFunc(p.outlets, func(o *outlet) bool { return !o.dead() })
 }
 
-func losesAny(machines []*Machine, control bool) bool {
+func losesAny(outlets []*outlet, control bool) bool {
 	lost := false
-	for _, m := range machines {
-		f := m.Faults()
-		lost = lost || control && (f.LoseCommandReply || f.LoseCommand) || m.losesReply()
+	for _, o := range outlets {
+		f := o.m.Faults()
+		lost = lost || control && (f.LoseCommandReply || f.LoseCommand) || o.m.losesReply()
 	}
 	return lost
 }

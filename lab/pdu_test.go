@@ -233,3 +233,35 @@ func TestPDUByNetSNMP(t *testing.T) {
 	require.Contains(t, run("snmpget", CommunityRead, status, action), "INTEGER: 0\n"+action+" = INTEGER: 0")
 	require.Len(t, l.Controls(m.FQDN()), 1)
 }
+
+// TestPDUVersion3ByNetSNMP has SNMPv3 checked by code of other authors: what is
+// signed and encrypted is taken, all else is named.
+func TestPDUVersion3ByNetSNMP(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{"snmpget", "snmpset"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(tool + " is not installed: Debian's package snmp")
+		}
+	}
+	l := startLab(t, Spec{})
+	m := l.Machines()[0]
+	run := func(tool, user, level, password string, args ...string) string {
+		all := append([]string{
+			"-v3", "-On", "-r", "0", "-t", "5", "-u", user, "-l", level, "-a", "SHA-256", "-A", password, "-x", "AES", "-X", SNMPPrivPassword,
+			hostPort(m.PDUAddr(), PDUPort),
+		}, args...)
+		command := exec.CommandContext(t.Context(), tool, all...)
+		command.Env = append(command.Environ(), "MIBS=", "SNMP_PERSISTENT_DIR="+t.TempDir(), "SNMPCONFPATH="+t.TempDir())
+		out, _ := command.CombinedOutput() // a refusal's exit code says less than its text
+		return string(out)
+	}
+	status, action := column(columnStatus, 1), column(columnAction, 1)
+	require.Contains(t, run("snmpget", SNMPUser, "authPriv", SNMPAuthPassword, status), "INTEGER: 1")
+	require.Contains(t, run("snmpset", SNMPUser, "authPriv", "s3cret-wrong", action, "i", "2"), "Authentication failure")
+	require.Contains(t, run("snmpset", "stranger", "authPriv", SNMPAuthPassword, action, "i", "2"), "Unknown user name")
+	require.Contains(t, run("snmpset", SNMPUser, "authNoPriv", SNMPAuthPassword, action, "i", "2"), "Unsupported security level")
+	require.Empty(t, l.Controls(m.FQDN()))
+	require.Contains(t, run("snmpset", SNMPUser, "authPriv", SNMPAuthPassword, action, "i", "2"), "INTEGER: 2")
+	await(t, l, func() bool { return !m.State().Outlet })
+	require.Len(t, l.Controls(m.FQDN()), 1)
+}

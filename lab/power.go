@@ -5,7 +5,7 @@ import "time"
 // The methods of this file that are not exported need m.mu held, unless they
 // say that they take it.
 
-func (m *Machine) powered() bool { return m.fed && m.switched }
+func (m *Machine) powered() bool { return m.feeds > 0 && m.switched }
 
 // plan replaces whatever was to happen next. Nothing happens after the lab has closed.
 func (m *Machine) plan(delay time.Duration, act func()) {
@@ -64,20 +64,23 @@ func (m *Machine) switchOn() {
 	m.gainPower(func() { m.switched = true })
 }
 
-// feed is the outlet's power coming or going. A machine that gets it back
-// switches itself on, as CI machines are set up to. It takes m.mu.
+// feed is an outlet's power coming or going; the other feed's, where there is
+// one, is enough. A machine that gets power back switches itself on, as CI
+// machines are set up to. It takes m.mu.
 func (m *Machine) feed(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if on == m.fed {
-		return
-	}
-	if !on {
+	switch {
+	case on && m.feeds > 0:
+		m.feeds++
+	case on:
+		m.gainPower(func() { m.feeds, m.switched = 1, true })
+	case m.feeds > 1:
+		m.feeds--
+	default:
 		m.cancel()
-		m.losePower(func() { m.fed = false })
-		return
+		m.losePower(func() { m.feeds = 0 })
 	}
-	m.gainPower(func() { m.fed, m.switched = true, true })
 }
 
 func (m *Machine) losePower(change func()) {

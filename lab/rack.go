@@ -9,32 +9,37 @@ import (
 const outletsPerPDU = 64
 
 // rack is a PDU with the machines (indexes into Options.Machines) on its
-// outlets, from the first.
+// outlets, from the first; second says that these are their second feeds.
 type rack struct {
 	host     string
 	model    string
+	second   bool
 	machines []int
 }
 
 // rackMachines puts the machines of a group on that group's PDUs, in order.
 func rackMachines(specs []Spec) []*rack {
 	var racks []*rack
-	open := make(map[string]*rack) // by group and model
+	open := make(map[string]*rack) // by group, model and feed
 	count := make(map[string]int)
-	for i, s := range specs {
-		if s.NoOutlet {
-			continue
-		}
-		model := cmp.Or(s.PDUModel, defaultModel)
-		key := s.WorkerGroup + " " + model
+	plug := func(i int, group, model string, second bool) {
+		key := fmt.Sprint(group, " ", model, second)
 		r := open[key]
 		if r == nil || len(r.machines) == outletsPerPDU {
-			count[s.WorkerGroup]++
-			r = &rack{model: model, host: fmt.Sprintf("pdu%d.%s.example", count[s.WorkerGroup], s.WorkerGroup)}
+			count[group]++
+			r = &rack{model: model, second: second, host: fmt.Sprintf("pdu%d.%s.example", count[group], group)}
 			open[key] = r
 			racks = append(racks, r)
 		}
 		r.machines = append(r.machines, i)
+	}
+	for i, s := range specs {
+		if !s.NoOutlet {
+			plug(i, s.WorkerGroup, cmp.Or(s.PDUModel, defaultModel), false)
+		}
+		if s.SecondPDU != "" {
+			plug(i, s.WorkerGroup, s.SecondPDU, true)
+		}
 	}
 	return racks
 }

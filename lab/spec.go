@@ -18,6 +18,7 @@ type Spec struct {
 	BMCKey      bool   `json:"bmc_key,omitempty"`     // the BMC has a key-generating key: roller speaks to it by the ipmitool binary
 	NoOutlet    bool   `json:"no_outlet,omitempty"`   // no PDU feeds it
 	PDUModel    string `json:"pdu_model,omitempty"`   // the family of the PDU that feeds it, by roller's name of its profile; sentry3
+	SecondPDU   string `json:"second_pdu,omitempty"`  // the family of one more PDU: the machine is off only when both outlets are
 	VM          bool   `json:"vm,omitempty"`          // a virtual machine of the lab's Xen pool
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
 	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
@@ -44,6 +45,7 @@ type Faults struct {
 	TooFast          bool          `json:"too_fast,omitempty"`           // restarts within milliseconds: no probe sees it; held connections are reset
 	OutletStuck      bool          `json:"outlet_stuck,omitempty"`       // the PDU acknowledges a Set but the outlet does not change
 	PDUDead          bool          `json:"pdu_dead,omitempty"`           // the PDU is silent about this machine's outlet
+	SecondPDUDead    bool          `json:"second_pdu_dead,omitempty"`    // the second PDU is
 	RefuseShutdown   bool          `json:"refuse_shutdown,omitempty"`    // Xen refuses a clean shutdown: the guest has no drivers for it
 	WrongHostKey     bool          `json:"wrong_host_key,omitempty"`     // sshd shows a key that is not in known_hosts
 
