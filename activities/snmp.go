@@ -1,8 +1,10 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gosnmp/gosnmp"
@@ -28,45 +30,61 @@ func (a *Activities) SNMPOutlet(ctx context.Context, in Command) (CommandResult,
 	return res, fail(err)
 }
 
-// reading is an outlet with its PDU's profile and what its status said.
+// reading is an outlet with its PDU's profile and what its status said, or why it
+// said nothing.
 type reading struct {
 	config.Outlet
 	state string
+	err   error
 }
 
 // snmpSet sends one Set for each outlet. A Set acts as often as it arrives, so
 // it is never repeated; a Get before it, which may be, shows that the PDU is
-// there, knows the outlet and accepts the credentials.
+// there, knows the outlet and accepts the credentials. Off and Reboot need all
+// PDUs; On gives power by each that answers, for one is enough to run on.
 func (a *Activities) snmpSet(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
 	if n := len(m.Outlets); n > 1 && action == Reboot {
 		return "", refused("%s is fed by %d outlets: one command cannot reboot it", m.FQDN, n)
 	}
 	outlets, err := a.snmpStates(ctx, m)
-	if err != nil {
+	if err != nil && action != On {
 		return "", err
 	}
 	if o := outlets[0]; action == Reboot && o.Profile.Reboot.OID == "" {
 		return "", refused("snmp %s: %s has no command that reboots", o, o.Profile.Name)
 	}
-	var sent []string
+	var done, maybe []string // switched for certain, and perhaps
+	var failed error
 	for _, o := range outlets {
+		if o.err != nil {
+			failed = cmp.Or(failed, o.err)
+			continue
+		}
 		if action != Reboot && o.state == string(action) {
 			continue
 		}
-		what := fmt.Sprintf("%s %s", o, action)
-		err := a.snmpSetOne(ctx, o.Outlet, action, ready)
+		what, fenced := fmt.Sprintf("%s %s", o, action), false
+		err := a.snmpSetOne(ctx, o.Outlet, action, func() error { err := ready(); fenced = err != nil; return err })
 		switch {
 		case err == nil:
-		case len(sent) > 0: // some outlets have been switched, so it is not "not sent"
-			return strings.Join(append(sent, what), ", "), unknown("after %s: %w", strings.Join(sent, ", "), err)
+			done = append(done, what)
+			continue
 		case MeaningOf(err) == Unknown:
-			return what, err
-		default:
-			return "", err
+			maybe = append(maybe, what)
 		}
-		sent = append(sent, what)
+		failed = cmp.Or(failed, err)
+		if action != On || fenced {
+			break
+		}
 	}
-	return strings.Join(sent, ", "), nil
+	sent := strings.Join(append(done, maybe...), ", ")
+	switch {
+	case failed != nil && len(done) > 0: // some outlets have been switched, so it is not "not sent"
+		return sent, unknown("after %s: %w", strings.Join(done, ", "), failed)
+	case failed != nil && len(maybe) > 0:
+		return sent, unknown("%w", failed)
+	}
+	return sent, failed
 }
 
 // snmpSetOne asks ready just before the Set goes out.
@@ -112,34 +130,37 @@ func snmpMeaning(status gosnmp.SNMPError) Meaning {
 }
 
 // snmpPower is "on" or "off" when all outlets that feed the machine are, and
-// else says each.
+// else says each: a machine of which one outlet is on, or does not say, is not
+// off. It is an error only if no PDU answers.
 func (a *Activities) snmpPower(ctx context.Context, m config.Machine) (string, error) {
 	outlets, err := a.snmpStates(ctx, m)
-	if err != nil {
+	if err != nil && !slices.ContainsFunc(outlets, func(o reading) bool { return o.err == nil }) {
 		return "", err
 	}
 	var states []string
-	same := true
 	for _, o := range outlets {
+		if o.err != nil {
+			o.state = "no answer"
+		}
 		states = append(states, o.state)
-		same = same && o.state == states[0]
 	}
-	if same {
-		return states[0], nil
+	if slices.ContainsFunc(states, func(s string) bool { return s != states[0] }) {
+		return strings.Join(states, "+"), nil
 	}
-	return strings.Join(states, "+"), nil
+	return states[0], nil
 }
 
+// snmpStates reads every outlet; its error is the first of theirs.
 func (a *Activities) snmpStates(ctx context.Context, m config.Machine) ([]reading, error) {
 	outlets := make([]reading, 0, len(m.Outlets))
+	var failed error
 	for _, o := range m.Outlets {
 		read, err := a.snmpState(ctx, o)
-		if err != nil {
-			return nil, err
-		}
+		read.Outlet, read.err = cmp.Or(read.Outlet, o), err
 		outlets = append(outlets, read)
+		failed = cmp.Or(failed, err)
 	}
-	return outlets, nil
+	return outlets, failed
 }
 
 // snmpState reads the status column, having asked the PDU what it is where the
@@ -162,7 +183,7 @@ func (a *Activities) snmpState(ctx context.Context, o config.Outlet) (reading, e
 	if v.Type != gosnmp.Integer { // noSuchInstance and noSuchObject (RFC 3416, 4.2.1) come as types
 		return reading{}, refused("snmp %s: the PDU has no such outlet (%s)", o, v.Type)
 	}
-	return reading{o, o.Profile.State(int(gosnmp.ToBigInt(v.Value).Int64()))}, nil
+	return reading{Outlet: o, state: o.Profile.State(int(gosnmp.ToBigInt(v.Value).Int64()))}, nil
 }
 
 // community is SNMP_COMMUNITY, or else what the inventory's one file says.

@@ -16,13 +16,16 @@ import (
 func TestSNMPProfiles(t *testing.T) {
 	t.Parallel()
 	for _, p := range config.Profiles() {
-		for _, version := range []config.SNMPVersion{config.SNMPv1, config.SNMPv2c} {
+		for _, version := range []config.SNMPVersion{config.SNMPv1, config.SNMPv2c, config.SNMPv3} {
 			t.Run(p.Name+" v"+string(version), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, lab.Spec{NoBMC: true, PDUModel: p.Name})
 				m := r.entry(t)
 				require.Equal(t, p.Name == "poe", m.Outlets[0].Profile != nil, "all others are found by sysObjectID")
-				m.Outlets[0].Version = version
+				m.Outlets = append([]config.Outlet(nil), m.Outlets...)
+				if m.Outlets[0].Version = version; version == config.SNMPv3 {
+					r.snmpV3(&m.Outlets[0])
+				}
 				for _, action := range []Action{Off, On} {
 					what, err := r.snmpSet(t.Context(), m, action, allowed)
 					require.NoError(t, err)
