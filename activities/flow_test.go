@@ -260,19 +260,20 @@ func TestCommandFindsTheMachineBack(t *testing.T) {
 // may be under way.
 func TestFence(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
 	for name, c := range map[string]struct {
-		fence fence
-		ok    bool
+		start, wall time.Duration // ago, when the test runs
+		limit       time.Duration
+		ok          bool
 	}{
-		"in time":                      {fence{start: now, wall: now, limit: time.Minute}, true},
-		"no heartbeat timeout":         {fence{start: now.Add(-time.Hour), wall: now}, true},
-		"held up":                      {fence{start: now.Add(-time.Hour), wall: now, limit: time.Minute}, false},
-		"only the wall clock shows it": {fence{start: now, wall: now.Add(-time.Hour), limit: time.Minute}, false},
+		"in time":                      {limit: time.Minute, ok: true},
+		"no heartbeat timeout":         {start: time.Hour, ok: true},
+		"held up":                      {start: time.Hour, limit: time.Minute},
+		"only the wall clock shows it": {wall: time.Hour, limit: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := c.fence.check(t.Context())
+			now := time.Now()
+			err := fence{start: now.Add(-c.start), wall: now.Add(-c.wall), limit: c.limit}.check(t.Context())
 			if c.ok {
 				require.NoError(t, err)
 			} else {
@@ -282,9 +283,9 @@ func TestFence(t *testing.T) {
 	}
 	t.Run("deadline", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithDeadline(context.WithoutCancel(t.Context()), now.Add(-time.Second))
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(t.Context()), time.Now().Add(-time.Second))
 		defer cancel()
-		require.Error(t, fence{start: now}.check(ctx))
+		require.Error(t, fence{start: time.Now()}.check(ctx))
 	})
 }
 

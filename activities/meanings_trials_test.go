@@ -35,7 +35,7 @@ const nobodyPort = 1
 func sshTrial(s shape) trial {
 	return func(t *testing.T) (int, error) {
 		r := newSSHRig(t)
-		r.Config.Devices.SSHTimeout = config.Duration(time.Second)
+		r.Config.Devices.SSHTimeout = stageTimeout(s.open != nil)
 		p := newSSHPeer(t, r, s)
 		r.knows(t, p.known())
 		_, err := r.sshReboot(t.Context(), p.Machine, Reboot, always)
