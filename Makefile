@@ -33,12 +33,13 @@ $(BIN)/tctl: tools/tctl/go.mod tools/tctl/go.sum
 	cd tools/tctl && go build -o $@ github.com/temporalio/tctl/cmd/tctl
 
 .PHONY: build
-build: ## build roller, the lab and the demo into .bin
+build: ## build roller, the lab, the demo and the chaos into .bin
 	@echo "==> building roller"
 	@mkdir -p $(BIN)
 	go build $(LDFLAGS) -o $(BIN)/roller ./cmd/roller
 	go build -o $(BIN)/lab ./lab/cmd
 	go build -o $(BIN)/demo ./lab/demo
+	go build -o $(BIN)/chaos ./lab/chaos
 
 .PHONY: tools
 tools: $(TEMPORAL) $(BIN)/golangci-lint $(BIN)/workflowcheck $(BIN)/tctl ## build the pinned developer tools
@@ -50,6 +51,10 @@ run: build $(TEMPORAL) ## roller dev: Temporal with its Web UI, the API and a wo
 .PHONY: demo
 demo: build $(TEMPORAL) ## four machines, four ladders, live; ONCE=1 exits with the result
 	$(BIN)/demo --bin $(BIN) $(if $(ONCE),--once)
+
+.PHONY: chaos
+chaos: build $(TEMPORAL) ## a fleet on which everything fails; MACHINES=300 DURATION=8m SEED=1
+	$(BIN)/chaos --bin $(BIN) $(if $(MACHINES),--machines $(MACHINES)) $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: test
 test: $(TEMPORAL) ## every test that needs no root
