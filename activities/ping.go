@@ -13,6 +13,7 @@ const (
 	pingCount    = 4
 	pingDeadline = 5 * time.Second
 	pingInterval = time.Second
+	pingLeast    = 10 * time.Millisecond // what a reply needs: nothing is sent so shortly before the deadline
 )
 
 // PingInput asks whether a machine answers.
@@ -81,7 +82,8 @@ func (a *Activities) PingEach(ctx context.Context, m config.Machine, count int, 
 	defer cancel()
 	res := PingResult{Probe: m.Probe.String()}
 	var total time.Duration
-	for res.Sent < count && ctx.Err() == nil {
+	end := start.Add(deadline)
+	for res.Sent < count && ctx.Err() == nil && time.Until(end) > pingLeast {
 		sent := time.Now()
 		e, err := a.echo(ctx, m)
 		if err != nil {

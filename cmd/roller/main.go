@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,15 @@ Every variable of the environment stands in .env-dist; Temporal's own
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.ArbitraryArgs, // one is a command that is not there
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return usage("there is no command %q%s; roller alone lists them", args[0], nearest(cmd, args[0]))
+		},
 	}
 	cmd.AddGroup(
 		&cobra.Group{ID: "serve", Title: "Serving:"},
@@ -69,5 +79,27 @@ Every variable of the environment stands in .env-dist; Temporal's own
 		setupCommand(logger), checkCommand(os.Environ()),
 	)
 	cmd.AddCommand(actionCommands(logger, os.Environ())...)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	for _, c := range cmd.Commands() {
+		wrongArgs(c)
+	}
 	return cmd
+}
+
+// wrongArgs gives a command line that cannot be carried out its exit status.
+func wrongArgs(c *cobra.Command) {
+	check := c.Args
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage("%s: %w; see roller help %s", cmd.Name(), err, cmd.Name())
+		}
+		return nil
+	}
+}
+
+func nearest(cmd *cobra.Command, typed string) string {
+	if names := cmd.SuggestionsFor(typed); len(names) > 0 {
+		return " (" + strings.Join(names, ", ") + "?)"
+	}
+	return ""
 }

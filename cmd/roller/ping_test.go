@@ -165,7 +165,7 @@ func TestPingStatus(t *testing.T) {
 		"IPv4":          {[]string{"-c", "2", "-w", "5", "127.0.0.1"}, 0, "2 packets transmitted, 2 received, 0% packet loss"},
 		"IPv6":          {[]string{"-c", "1", "::1"}, 0, "PING ::1 56 data bytes"},
 		"a name":        {[]string{"-c", "1", "localhost"}, 0, "bytes from localhost ("},
-		"too late":      {[]string{"-c", "9", "-w", "1", "127.0.0.1"}, 1, "0% packet loss"},
+		"too late":      {[]string{"-c", "9", "-w", "1", "127.0.0.1"}, 1, "1 packets transmitted, 1 received, 0% packet loss"},
 		"no such name":  {[]string{"no..name"}, 2, "look up no..name in DNS"},
 		"no such flag":  {[]string{"-Q", "localhost"}, 2, "unknown shorthand flag"},
 		"nobody":        {nil, 2, "which machine?"},
