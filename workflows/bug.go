@@ -21,8 +21,14 @@ type BugInput struct {
 // FileBug files one machine's bug in a run of its own, so that the job that
 // gave up can end at once while Bugzilla is down. Each try looks for the bug
 // before it creates one, so a lost answer never makes two.
+// Errors: Conflict for a run that a person started under any other ID than the
+// machine's bug's: it would file beside it.
 func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 	var out activities.BugResult
+	var err error
+	if in.Bug.Machine, err = underBugID(ctx, in.Bug.Machine); err != nil {
+		return out, err
+	}
 	deadline := workflow.Now(ctx).Add(in.Limit.D())
 	for {
 		left := deadline.Sub(workflow.Now(ctx))
@@ -40,6 +46,27 @@ func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 			return out, err
 		}
 	}
+}
+
+// underBugID returns the machine's one name. It fails for a run that no job started and that has not the ID of the
+// machine's bug. A job's own child has it by fileBug, and must not need the
+// machine's entry, which may have gone.
+func underBugID(ctx workflow.Context, m config.Name) (config.Name, error) {
+	info := workflow.GetInfo(ctx)
+	if info.ParentWorkflowExecution != nil {
+		return m, nil
+	}
+	var plan activities.Plan
+	err := workflow.ExecuteActivity(forLookup(ctx, "find the machine"), a.ResolveJob, activities.ResolveInput{
+		Task: "file_bugzilla_bug", WorkerID: m.WorkerID, WorkerGroup: m.WorkerGroup,
+	}).Get(ctx, &plan)
+	if err != nil {
+		return m, err
+	}
+	if id := BugID(plan.Machine); info.WorkflowExecution.ID != id {
+		return m, temporal.NewNonRetryableApplicationError("bug runs under "+id+" only: start file_bugzilla_bug instead", ConflictError, nil)
+	}
+	return plan.Machine, nil
 }
 
 // giveUp ends a ladder that did not help: with the machine after all, if it is
