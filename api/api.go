@@ -13,16 +13,22 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/starter"
 )
 
-// Starter starts a job, or joins the one that runs. Its errors are
-// *starter.Conflict and those that wrap starter.ErrUnavailable; all others are
-// roller's own mistakes.
+// Starter is the door to the jobs. Errors that mean something to a requester are
+// *starter.Conflict, *starter.Reused and those that wrap an Err... of package
+// starter; all others are roller's own mistakes.
 type Starter interface {
 	Start(ctx context.Context, r starter.Request) (starter.Job, error)
+	Page(ctx context.Context, f starter.Filter, size int, token []byte) ([]starter.View, []byte, error)
+	Find(ctx context.Context, machine config.Name, taskID string) (starter.View, error)
+	Show(ctx context.Context, workflowID, runID string) (starter.View, error)
+	AwaitChange(ctx context.Context, seen starter.View) error
+	Cancel(ctx context.Context, workflowID, runID string) error
 }
 
 // Authenticator finds out who signed a request. Its errors are those that wrap
@@ -45,11 +51,16 @@ type Deps struct {
 type server struct {
 	Deps
 
-	cfg    config.API
-	public publicURL
-	now    func() time.Time
-	newID  func() string
+	cfg     config.API
+	public  publicURL
+	now     func() time.Time
+	newID   func() string
+	waiting *semaphore.Weighted // requests that wait for a job
 }
+
+// mostWaiting bounds the connections that wait for a job; whoever comes later is
+// answered at once, as after a wait.
+const mostWaiting = 200
 
 // releaseMode keeps gin from printing its routes; it is a variable of gin's
 // package, so that it is set once.
@@ -79,7 +90,10 @@ func newServer(cfg *config.Config, deps Deps) (*server, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.Default()
 	}
-	return &server{Deps: deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString}, nil
+	return &server{
+		Deps: deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString,
+		waiting: semaphore.NewWeighted(mostWaiting),
+	}, nil
 }
 
 func (s *server) routes() *gin.Engine {
@@ -99,9 +113,15 @@ func (s *server) routes() *gin.Engine {
 		"/api/v1/workers/:worker_id/group/:worker_group/jobs",
 		"/api/v1/workers/:worker_id/jobs",
 	} {
+		e.GET(path, s.getJobs)
 		e.POST(path, s.postJob)
 		e.OPTIONS(path, preflight)
+		e.GET(path+"/:task_id", s.getJob)
+		e.DELETE(path+"/:task_id", s.deleteJob)
+		e.OPTIONS(path+"/:task_id", preflight)
 	}
+	e.GET("/api/v1/workers", s.getWorkers)
+	e.OPTIONS("/api/v1/workers", preflight)
 	probes := []string{http.MethodGet, http.MethodHead}
 	e.Match(probes, lbHeartbeatPath, s.lbHeartbeat)
 	e.Match(probes, heartbeatPath, s.heartbeat)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -31,15 +32,70 @@ const (
 	taskID      = "e62c4d06-8101-4074-b3c2-c639005a4430"
 )
 
-var sheriff = tcclient.Credentials{ClientID: "mozilla-auth0/ad|sheriff", AccessToken: accessToken}
+// Who may ping and command BMCs, who may only look, and who may do nothing.
+var (
+	sheriff  = tcclient.Credentials{ClientID: "mozilla-auth0/ad|sheriff", AccessToken: accessToken}
+	monitor  = tcclient.Credentials{ClientID: "monitor", AccessToken: accessToken}
+	stranger = tcclient.Credentials{ClientID: "stranger", AccessToken: accessToken}
+)
 
-// fakeStarter answers every start alike and remembers what it was asked for.
+// fakeStarter answers every question alike and remembers what it was asked for.
 type fakeStarter struct {
-	job starter.Job
-	err error
+	job  starter.Job
+	view starter.View // the one job that there is
+	next []byte       // the token of the page after it
+	err  error        // of everything
+	// What becomes of the job while somebody waits for it, each time.
+	change func(context.Context, starter.View) (starter.View, error)
 
-	mu    sync.Mutex
-	asked []starter.Request
+	mu        sync.Mutex
+	asked     []starter.Request
+	filters   []starter.Filter
+	tokens    []string
+	cancelled []string
+}
+
+func (f *fakeStarter) Page(_ context.Context, filter starter.Filter, size int, token []byte) ([]starter.View, []byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.filters, f.tokens = append(f.filters, filter), append(f.tokens, fmt.Sprintf("%d %s", size, token))
+	if f.err != nil || f.view.TaskID == "" {
+		return nil, nil, f.err
+	}
+	return []starter.View{f.view}, f.next, nil
+}
+
+func (f *fakeStarter) Find(_ context.Context, machine config.Name, id string) (starter.View, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil && (id != f.view.TaskID || machine.String() != f.view.Machine) {
+		return starter.View{}, starter.ErrNoJob
+	}
+	return f.view, f.err
+}
+
+func (f *fakeStarter) Show(context.Context, string, string) (starter.View, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.view, f.err
+}
+
+func (f *fakeStarter) AwaitChange(ctx context.Context, seen starter.View) error {
+	v, err := f.change(ctx, seen)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.view = v
+	return err
+}
+
+func (f *fakeStarter) Cancel(_ context.Context, workflowID, runID string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cancelled = append(f.cancelled, workflowID+" "+runID)
+	if f.view.Status != "Running" {
+		return fmt.Errorf("%w (completed)", starter.ErrClosed)
+	}
+	return f.err
 }
 
 func (f *fakeStarter) Start(ctx context.Context, r starter.Request) (starter.Job, error) {
@@ -78,7 +134,8 @@ func newHarness(t *testing.T, changes ...setup) *harness {
 		auth: lab.NewAuth(lab.Client{
 			ID: sheriff.ClientID, AccessToken: accessToken,
 			Scopes: []string{"project:releng:roller:ping", "project:releng:roller:ipmi_*", "queue:*"},
-		}),
+		}, lab.Client{ID: monitor.ClientID, AccessToken: accessToken, Scopes: []string{"project:releng:roller:view"}},
+			lab.Client{ID: stranger.ClientID, AccessToken: accessToken, Scopes: []string{"queue:*"}}),
 	}
 	root, err := h.auth.Start(t.Context())
 	require.NoError(t, err)
@@ -147,7 +204,12 @@ type answer struct {
 // request returns a signed POST of a path and query.
 func (h *harness) request(path string, who tcclient.Credentials) *http.Request {
 	h.t.Helper()
-	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, public+path, nil)
+	return h.signed(http.MethodPost, path, who)
+}
+
+func (h *harness) signed(method, path string, who tcclient.Credentials) *http.Request {
+	h.t.Helper()
+	r, err := http.NewRequestWithContext(h.t.Context(), method, public+path, nil)
 	require.NoError(h.t, err)
 	require.NoError(h.t, who.SignRequest(r))
 	return r
@@ -164,10 +226,12 @@ func (h *harness) do(r *http.Request) answer {
 	require.NoError(h.t, err)
 	a := answer{response.StatusCode, response.Header, string(body)}
 	require.Equal(h.t, "https://tools.taskcluster.net", a.header.Get("Access-Control-Allow-Origin"))
-	require.Equal(h.t, "Authorization,Content-Type,Idempotency-Key", a.header.Get("Access-Control-Allow-Headers"))
-	require.Equal(h.t, "GET,POST,OPTIONS", a.header.Get("Access-Control-Allow-Methods"))
-	require.Equal(h.t, "application/json; charset=utf-8", a.header.Get("Content-Type"))
-	require.True(h.t, json.Valid(body), "%s", body)
+	require.Equal(h.t, "Authorization,Content-Type,If-None-Match,Idempotency-Key", a.header.Get("Access-Control-Allow-Headers"))
+	require.Equal(h.t, "GET,POST,DELETE,OPTIONS", a.header.Get("Access-Control-Allow-Methods"))
+	if a.status != http.StatusNotModified {
+		require.Equal(h.t, "application/json; charset=utf-8", a.header.Get("Content-Type"))
+		require.True(h.t, json.Valid(body), "%s", body)
+	}
 	h.keepsSecrets(r.Header.Get("Authorization"), a)
 	return a
 }

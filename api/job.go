@@ -16,9 +16,6 @@ import (
 	"github.com/mozilla-platform-ops/roller/starter"
 )
 
-// anyGroup is the worker group of a request that names none.
-const anyGroup = "none"
-
 // unmanagedTask is open to every host, managed or not: it changes nothing.
 const unmanagedTask = "ping"
 
@@ -41,10 +38,11 @@ type jobAnswer struct {
 func preflight(c *gin.Context) { c.JSON(http.StatusOK, gin.H{}) }
 
 func (s *server) postJob(c *gin.Context) {
-	r := readRequest(c)
+	p := readParams(c)
+	r := readRequest(c, p)
 	e := note(c)
 	e.task, e.workerID, e.workerGroup = r.Task, r.WorkerID, r.WorkerGroup
-	job, err := s.decide(c, &r)
+	job, err := s.decide(c, p, &r)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -66,22 +64,15 @@ func decision(job starter.Job) string {
 	return "started"
 }
 
-// readRequest takes a request apart. A blank optional parameter is an absent
-// one, and the path's group goes before the query's.
-func readRequest(c *gin.Context) starter.Request {
-	group := c.Param("worker_group")
-	if _, inPath := c.Params.Get("worker_group"); !inPath {
-		group = strings.TrimSpace(c.Query("worker_group"))
-		if group == "" {
-			group = anyGroup
-		}
-	}
+// readRequest takes a request apart.
+func readRequest(c *gin.Context, p *params) starter.Request {
+	n := p.machine()
 	return starter.Request{
-		Task:          config.CanonicalTask(c.Query("task_name")),
-		WorkerID:      strings.ToLower(c.Param("worker_id")),
-		WorkerGroup:   group,
-		ProvisionerID: strings.TrimSpace(c.Query("provisioner_id")),
-		WorkerType:    strings.TrimSpace(c.Query("worker_type")),
+		Task:          config.CanonicalTask(p.text("task_name")),
+		WorkerID:      n.WorkerID,
+		WorkerGroup:   n.WorkerGroup,
+		ProvisionerID: p.text("provisioner_id"),
+		WorkerType:    p.text("worker_type"),
 		HTTPOrigin:    origin(c.GetHeader("Origin")),
 	}
 }
@@ -98,7 +89,7 @@ func origin(header string) string {
 
 // decide asks, in this order: who is it, may they, is the host one of ours,
 // does the request make sense, is the machine known; and then starts the job.
-func (s *server) decide(c *gin.Context, r *starter.Request) (starter.Job, error) {
+func (s *server) decide(c *gin.Context, p *params, r *starter.Request) (starter.Job, error) {
 	who, err := s.login(c.Request)
 	if err != nil {
 		return starter.Job{}, err
@@ -111,7 +102,7 @@ func (s *server) decide(c *gin.Context, r *starter.Request) (starter.Job, error)
 			return starter.Job{}, err
 		}
 	}
-	if err := s.valid(c.Request, r); err != nil {
+	if err := s.valid(c.Request, p, r); err != nil {
 		return starter.Job{}, err
 	}
 	if err := s.listed(r); err != nil {
@@ -131,32 +122,23 @@ func (s *server) permitted(who Verdict, r *starter.Request) error {
 }
 
 // valid reports every wrong parameter at once.
-func (s *server) valid(h *http.Request, r *starter.Request) error {
-	fields := config.ValidateName(r.WorkerID, r.WorkerGroup)
-	if fields == nil {
-		fields = map[string][]string{}
-	}
+func (s *server) valid(h *http.Request, p *params, r *starter.Request) error {
 	switch {
 	case r.Task == "":
-		fields["task_name"] = []string{"is required"}
-	case !slices.Contains(s.cfg.TaskNames, r.Task):
-		fields["task_name"] = []string{fmt.Sprintf("%.128q is not one of %s", r.Task, strings.Join(s.cfg.TaskNames, ", "))}
+		p.wrong("task_name", "is required")
+	case !slices.Contains(s.cfg.TaskNames, r.Task) && len(p.query["task_name"]) == 1:
+		p.wrong("task_name", "%.128q is not one of %s", r.Task, strings.Join(s.cfg.TaskNames, ", "))
 	}
 	for field, value := range map[string]string{"provisioner_id": r.ProvisionerID, "worker_type": r.WorkerType} {
 		if value != "" && !optionalForm.MatchString(value) {
-			fields[field] = []string{"must be 1 to 128 characters out of letters, digits, - and _"}
+			p.wrong(field, "must be 1 to 128 characters out of letters, digits, - and _")
 		}
 	}
 	if problem := keyProblem(h); problem != "" {
-		fields[keyHeader] = []string{problem}
+		p.wrong(keyHeader, "%s", problem)
 	}
-	if hasBody(h) {
-		fields["body"] = []string{"must be empty: the signature does not cover it"}
-	}
-	if len(fields) > 0 {
-		return refuseFields(fields)
-	}
-	return nil
+	p.noBody(h)
+	return p.err()
 }
 
 // hasBody reads at most one byte, and only of a body of unknown length.

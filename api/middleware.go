@@ -41,9 +41,9 @@ func (s *server) prepare(c *gin.Context) {
 	e := &entry{id: s.newID(), began: s.now(), decision: "answered"}
 	c.Set(entryKey, e)
 	c.Header("Access-Control-Allow-Origin", s.cfg.CORSOrigin)
-	c.Header("Access-Control-Allow-Headers", "Authorization,Content-Type,"+keyHeader)
-	c.Header("Access-Control-Allow-Methods", "GET,POST,OPTIONS")
-	c.Header("Access-Control-Expose-Headers", "Retry-After,WWW-Authenticate,X-Request-Id")
+	c.Header("Access-Control-Allow-Headers", "Authorization,Content-Type,If-None-Match,"+keyHeader)
+	c.Header("Access-Control-Allow-Methods", "GET,POST,DELETE,OPTIONS")
+	c.Header("Access-Control-Expose-Headers", "ETag,Retry-After,WWW-Authenticate,X-Request-Id")
 	c.Header("X-Request-Id", e.id)
 }
 

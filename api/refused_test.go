@@ -144,7 +144,9 @@ func inputCases() map[string]refusedCase {
 			path:   "/api/v1/workers/ms1-10/jobs?task_name=ping&worker_group=a.b&provisioner_id=a/b&worker_type=" + strings.Repeat("a", 129),
 			status: 400, code: inputInvalid, message: "worker_type: must be 1 to 128 characters",
 		},
-		"all at once": {path: jobs("a%20b", "-", "nothing"), status: 400, code: inputInvalid, message: "task_name: \"nothing\" is not one of"},
+		"two tasks":       {path: jobs("ms1-10", "mdc1", "ping&task_name=ipmi_reset"), status: 400, code: inputInvalid, message: "task_name: must stand there once"},
+		"malformed query": {path: jobs("ms1-10", "mdc1", "ping&x=%zz"), status: 400, code: inputInvalid, message: "query: is malformed: % must be followed by two hexadecimal digits"},
+		"all at once":     {path: jobs("a%20b", "-", "nothing"), status: 400, code: inputInvalid, message: "task_name: \"nothing\" is not one of"},
 		"body": {
 			request: func(r *http.Request) { setBody(r, "{}", 2) },
 			status:  400, code: inputInvalid, message: "body: must be empty: the signature does not cover it",
@@ -190,8 +192,8 @@ func placeCases() map[string]refusedCase {
 		"no such path":   {path: "/api/v1/nothing", status: 404, code: notFound, message: "nothing at this path"},
 		"trailing slash": {path: "/api/v1/workers/ms1-10/jobs/?task_name=ping", status: 404, code: notFound, message: "nothing at this path"},
 		"wrong method": {
-			request: func(r *http.Request) { r.Method = http.MethodDelete },
-			status:  405, code: methodNotAllowed, message: "does not take DELETE",
+			request: func(r *http.Request) { r.Method = http.MethodPut },
+			status:  405, code: methodNotAllowed, message: "does not take PUT",
 		},
 	}
 }

@@ -41,7 +41,11 @@ func Serve(ctx context.Context, cfg *config.Config, handler http.Handler, listen
 		}
 	}
 	server := &http.Server{
-		Handler:           handler,
+		Handler: handler,
+		// Requests outlive the order to stop, and those that wait for a job hear of it.
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx)
+		},
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      cfg.Taskcluster.Timeout.D() + cfg.API.StartTimeout.D() + writeTimeout,
@@ -56,6 +60,17 @@ func Serve(ctx context.Context, cfg *config.Config, handler http.Handler, listen
 		return fmt.Errorf("api: %w", err)
 	}
 	return <-stopped
+}
+
+type stoppingKey struct{}
+
+// stopping returns a context that ends when this process is told to stop, while
+// its requests go on.
+func stopping(request context.Context) context.Context {
+	if ctx, ok := request.Value(stoppingKey{}).(context.Context); ok {
+		return ctx
+	}
+	return context.Background()
 }
 
 func shutdown(ctx context.Context, server *http.Server) error {

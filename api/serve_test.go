@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mozilla-platform-ops/roller/starter"
 )
 
 func TestServeFinishesRunningRequests(t *testing.T) {
@@ -26,6 +28,35 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 	go func() { <-inside; stop() }()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String(), nil)
 	require.NoError(t, err)
+	response, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.NoError(t, <-done)
+}
+
+// Who waits for a job is answered when the process is told to stop.
+func TestServeEndsWaits(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	f := &fakeStarter{view: climbing(), change: func(ctx context.Context, v starter.View) (starter.View, error) {
+		stop()
+		<-ctx.Done()
+		return v, ctx.Err()
+	}}
+	cfg := testConfig("http://127.0.0.1:1")
+	cfg.API.AllowedHosts = []string{"127.0.0.1"}
+	handler, err := New(cfg, Deps{Starter: f, Authenticator: authFunc(func(context.Context, Question) (Verdict, error) {
+		return Verdict{ClientID: "x", Scopes: []string{"*"}}, nil
+	})})
+	require.NoError(t, err)
+	go func() { done <- Serve(ctx, cfg, handler, listener) }()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+jobPath+"?wait=50s", nil)
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "Hawk x")
 	response, err := http.DefaultTransport.RoundTrip(r)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())

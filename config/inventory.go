@@ -49,7 +49,7 @@ func (v *Inventory) Lookup(n Name) (Machine, error) {
 // unknown machine, and on a worker ID alone that several groups have.
 func (v *Inventory) Resolve(workerID, workerGroup string) (Machine, error) {
 	id, group := strings.ToLower(workerID), strings.ToLower(workerGroup)
-	if group == anyGroup {
+	if group == AnyGroup {
 		group = ""
 	}
 	if group != "" && !slices.Contains(v.groups(), group) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// anyGroup is what a requester who does not know a machine's group says.
-const anyGroup = "none"
+// AnyGroup is what a requester who does not know a machine's group says.
+const AnyGroup = "none"
 
 // nameForm is the old service's form of a worker ID and a worker group.
 var nameForm = regexp.MustCompile(`\A[-_0-9a-zA-Z]{1,128}\z`)

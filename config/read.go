@@ -167,8 +167,8 @@ func (r *reading) machine(at place, key string) *draft {
 		r.at(at, "%q is not of the form %s (FQDN_TEMPLATES)", key, strings.Join(r.templates, " or "))
 		return nil
 	}
-	if n.WorkerGroup == anyGroup {
-		r.at(at, "%q: no group may be called %q: it means any group", key, anyGroup)
+	if n.WorkerGroup == AnyGroup {
+		r.at(at, "%q: no group may be called %q: it means any group", key, AnyGroup)
 		return nil
 	}
 	fqdn := strings.ToLower(key)

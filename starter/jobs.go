@@ -39,6 +39,7 @@ type View struct {
 	Live       bool              // Result comes from the running job itself
 	Result     *workflows.Result // nil when only the list entry is known
 	Cancelling bool
+	Events     int64 // the length of its history; a list has it only of jobs that have ended
 }
 
 // List returns the newest jobs first, at most limit of them. An empty machine
@@ -158,7 +159,7 @@ func view(e *workflowpb.WorkflowExecutionInfo) View {
 		Off:      attribute(workflows.AttrOff),
 		ClientID: attribute(workflows.AttrClientID),
 	}
-	v.StartedAt = e.GetStartTime().AsTime()
+	v.StartedAt, v.Events = e.GetStartTime().AsTime(), e.GetHistoryLength()
 	if e.GetCloseTime() != nil {
 		v.ClosedAt = e.GetCloseTime().AsTime()
 	}

@@ -184,8 +184,12 @@ func (s *site) post(t *testing.T, task, id, group string) answer {
 
 func (s *site) signed(t *testing.T, who tcclient.Credentials, task, id, group string) answer {
 	t.Helper()
-	url := fmt.Sprintf("%s/api/v1/workers/%s/group/%s/jobs?task_name=%s", s.APIURL, id, group, task)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, http.NoBody)
+	return s.ask(t, who, http.MethodPost, fmt.Sprintf("/api/v1/workers/%s/group/%s/jobs?task_name=%s", id, group, task))
+}
+
+func (s *site) ask(t *testing.T, who tcclient.Credentials, method, path string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, s.APIURL+path, http.NoBody)
 	require.NoError(t, err)
 	require.NoError(t, who.SignRequest(request))
 	return do(t, request)

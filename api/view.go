@@ -1,0 +1,63 @@
+package api
+
+import (
+	"strings"
+	"time"
+
+	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+// jobView is a job as a list shows it. Times are absent where there is none yet.
+type jobView struct {
+	TaskID      string            `json:"task_id"`
+	TaskName    string            `json:"task_name"`
+	WorkerID    string            `json:"worker_id"`
+	WorkerGroup string            `json:"worker_group"`
+	ClientID    string            `json:"client_id"`
+	State       string            `json:"state"`
+	Outcome     workflows.Outcome `json:"outcome"`
+	Rung        string            `json:"rung,omitempty"`
+	Off         string            `json:"off,omitempty"`
+	StartedAt   time.Time         `json:"started_at"`
+	EndedAt     time.Time         `json:"ended_at,omitzero"`
+	WorkflowID  string            `json:"workflow_id"`
+}
+
+// jobDetail is one job with its ladder.
+type jobDetail struct {
+	jobView
+
+	Live       bool                `json:"live"`
+	Cancelling bool                `json:"cancelling"`
+	Why        string              `json:"why,omitempty"`
+	Now        string              `json:"now,omitempty"`
+	Next       []string            `json:"next,omitempty"`
+	Attempts   []workflows.Attempt `json:"attempts"`
+	Bug        *workflows.Bug      `json:"bug,omitempty"`
+	Text       string              `json:"text,omitempty"`
+}
+
+func viewOf(v starter.View) jobView {
+	group, id, _ := strings.Cut(v.Machine, "/")
+	out := jobView{
+		TaskID: v.TaskID, TaskName: v.Task, WorkerID: id, WorkerGroup: group, ClientID: v.ClientID,
+		State: strings.ToLower(v.Status), Outcome: workflows.Outcome(v.Outcome), Rung: v.Rung, Off: v.Off,
+		StartedAt: v.StartedAt.UTC(), EndedAt: v.ClosedAt.UTC(), WorkflowID: v.WorkflowID,
+	}
+	if out.Outcome == "" && v.Status == running {
+		out.Outcome = workflows.Running
+	}
+	return out
+}
+
+func detailOf(v starter.View) jobDetail {
+	out := jobDetail{jobView: viewOf(v), Live: v.Live, Cancelling: v.Cancelling && v.Status == running, Attempts: []workflows.Attempt{}}
+	r := v.Result
+	if r == nil {
+		return out
+	}
+	out.Outcome, out.Why, out.Now, out.Next, out.Bug, out.Text = r.Outcome, r.Why, r.Now, r.Next, r.Bug, r.Text
+	out.Attempts = append(out.Attempts, r.Attempts...)
+	return out
+}

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mozilla-platform-ops/roller/config"
+	"github.com/mozilla-platform-ops/roller/starter"
+)
+
+// workerView is a machine of the inventory. Nothing of how it is reached is told.
+type workerView struct {
+	WorkerID    string   `json:"worker_id"`
+	WorkerGroup string   `json:"worker_group"`
+	FQDN        string   `json:"fqdn"`
+	LastJob     *jobView `json:"last_job"` // null where none is known
+}
+
+type workersPage struct {
+	Workers           []workerView `json:"workers"`
+	ContinuationToken string       `json:"continuationToken,omitempty"`
+}
+
+func (s *server) getWorkers(c *gin.Context) {
+	page, err := s.listWorkers(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, page)
+}
+
+func (s *server) listWorkers(c *gin.Context) (workersPage, error) {
+	p := readParams(c)
+	if _, err := s.viewer(c); err != nil {
+		return workersPage{}, err
+	}
+	group, limit, after := strings.ToLower(p.text("worker_group")), p.limit(), string(p.token())
+	if group != "" {
+		for _, message := range config.ValidateName("x", group)["worker_group"] {
+			p.wrong("worker_group", "%s", message)
+		}
+	}
+	if err := p.err(); err != nil {
+		return workersPage{}, err
+	}
+	if s.Inventory == nil {
+		return workersPage{}, refuse(notFound, "this API was given no inventory: only the workers know the machines")
+	}
+	machines, next := pageOf(s.Inventory().Machines(), group, after, limit)
+	page := workersPage{Workers: make([]workerView, len(machines)), ContinuationToken: formatToken([]byte(next))}
+	return page, s.lastJobs(c.Request.Context(), machines, page.Workers)
+}
+
+// pageOf cuts a page out of all machines, which are sorted by name, and names
+// its last one where more follow.
+func pageOf(all []config.Machine, group, after string, limit int) (page []config.Machine, next string) {
+	byName := func(m config.Machine) string { return m.WorkerGroup + "\x00" + m.WorkerID }
+	all = slices.DeleteFunc(all, func(m config.Machine) bool {
+		return group != "" && m.WorkerGroup != group || after != "" && cmp.Compare(byName(m), after) <= 0
+	})
+	if len(all) <= limit {
+		return all, ""
+	}
+	return all[:limit], byName(all[limit-1])
+}
+
+// lastJobsAtOnce bounds how many questions one page asks Temporal at a time.
+const lastJobsAtOnce = 8
+
+func (s *server) lastJobs(ctx context.Context, machines []config.Machine, views []workerView) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(lastJobsAtOnce)
+	for i, m := range machines {
+		views[i] = workerView{WorkerID: m.WorkerID, WorkerGroup: m.WorkerGroup, FQDN: m.FQDN}
+		group.Go(func() error {
+			jobs, _, err := s.page(ctx, starter.Filter{Machine: m.Name}, 1, nil)
+			if err == nil && len(jobs) > 0 {
+				last := viewOf(jobs[0])
+				views[i].LastJob = &last
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
