@@ -77,6 +77,10 @@ test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network name
 	@echo "==> testing against real peers in network namespaces"
 	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -tags lab -count=1 -timeout 20m -v ./lab/netns/...
 
+.PHONY: mutate
+mutate: $(TEMPORAL) ## break each promise in a scratch copy: its test must go red; NAME="once-fence ..."
+	.ci/mutate $(NAME)
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## golangci-lint, workflowcheck, formatting, tidy modules
 	$(BIN)/golangci-lint run
