@@ -21,6 +21,7 @@ type Bug struct {
 	Task        string      `json:"task"`                   // what was asked for
 	TaskID      string      `json:"task_id,omitempty"`      // of the job; it becomes public, and tells two jobs' reports apart
 	Off         bool        `json:"off,omitempty"`          // roller powered the machine off and could not power it on
+	On          bool        `json:"on,omitempty"`           // it is on again: a comment on the open bug, if that says that it is off
 	Attempts    []BugLine   `json:"attempts,omitempty"`
 }
 
@@ -109,6 +110,10 @@ func (f *filing) file(ctx context.Context) (BugResult, error) {
 	if err := f.client.login(ctx); err != nil {
 		return result, err
 	}
+	if f.in.On {
+		err := f.reportOn(ctx, &result)
+		return result, err
+	}
 	tracker, err := f.openTracker(ctx)
 	if err := result.note("tracker bug", err); err != nil {
 		return result, err
@@ -159,6 +164,33 @@ func (f *filing) openTracker(ctx context.Context) (int, error) {
 		return bug.ID, err
 	}
 	return bug.ID, f.client.update(ctx, bug.ID, map[string]any{"status": f.reopen})
+}
+
+// reportOn comments that the machine is on again, on the open bug whose last word
+// of its power is that it is off. Without one there is nothing to say.
+func (f *filing) reportOn(ctx context.Context, result *BugResult) error {
+	found, err := f.client.openBug(ctx, f.reboot)
+	if err != nil || found == 0 {
+		return err
+	}
+	comments, err := f.client.comments(ctx, found)
+	if err != nil {
+		return err
+	}
+	dark := false
+	for _, c := range comments {
+		switch {
+		case strings.HasPrefix(c.Text, offLine(f.in)):
+			dark = true
+		case strings.HasPrefix(c.Text, onLine(f.in)):
+			dark = false
+		}
+	}
+	result.ID, result.URL, result.Commented = found, f.client.showURL(found), true
+	if !dark {
+		return nil
+	}
+	return f.client.comment(ctx, found, onLine(f.in)+"\n\nroller task "+f.in.TaskID)
 }
 
 // report puts this job's report on the open reboot bug, or files one with it.

@@ -127,19 +127,28 @@ func (b *bugzilla) comment(ctx context.Context, id int, text string) error {
 	return b.call(ctx, http.MethodPost, fmt.Sprintf("bug/%d/comment", id), nil, map[string]any{"comment": text}, nil)
 }
 
-// findComment returns the number of the comment with this text, 0 for the bug's
-// description, or -1.
-func (b *bugzilla) findComment(ctx context.Context, id int, text string) (int, error) {
+// bugComment is one comment; number 0 is the bug's description.
+type bugComment struct {
+	Text  string `json:"text"`
+	Count int    `json:"count"`
+}
+
+// comments returns a bug's comments, the oldest first.
+func (b *bugzilla) comments(ctx context.Context, id int) ([]bugComment, error) {
 	var answer struct {
 		Bugs map[string]struct {
-			Comments []struct {
-				Text  string `json:"text"`
-				Count int    `json:"count"`
-			} `json:"comments"`
+			Comments []bugComment `json:"comments"`
 		} `json:"bugs"`
 	}
 	err := b.call(ctx, http.MethodGet, fmt.Sprintf("bug/%d/comment", id), url.Values{"include_fields": {"text,count"}}, nil, &answer)
-	for _, c := range answer.Bugs[strconv.Itoa(id)].Comments {
+	return answer.Bugs[strconv.Itoa(id)].Comments, err
+}
+
+// findComment returns the number of the comment with this text, 0 for the bug's
+// description, or -1.
+func (b *bugzilla) findComment(ctx context.Context, id int, text string) (int, error) {
+	comments, err := b.comments(ctx, id)
+	for _, c := range comments {
 		if sameText(c.Text, text) {
 			return c.Count, err
 		}

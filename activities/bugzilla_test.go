@@ -426,3 +426,39 @@ func requireMeaning(t *testing.T, err error, want activities.Meaning) {
 	require.Equal(t, want != activities.NotSent, app.NonRetryable())
 	require.NotContains(t, err.Error(), bugzillaKey)
 }
+
+// A bug that says that a machine is off is told once that it is on again; a
+// machine of which none says so has none filed for it.
+func TestBugzillaIsToldThatTheMachineIsOnAgain(t *testing.T) {
+	t.Parallel()
+	b := startBugzilla(t)
+	off, on := brokenMachine(), brokenMachine()
+	off.Off, on.On = true, true
+	comments := func() []string {
+		var out []string
+		for _, bug := range b.Bugs() {
+			if bug.Alias == "" {
+				out = append(out, bug.Comments...)
+			}
+		}
+		return out
+	}
+	_, err := b.acts.BugzillaFile(t.Context(), on)
+	require.NoError(t, err)
+	require.Empty(t, b.Bugs(), "nothing is filed")
+	filed, err := b.acts.BugzillaFile(t.Context(), off)
+	require.NoError(t, err)
+	for range 2 { // a lost answer does not make two comments
+		told, err := b.acts.BugzillaFile(t.Context(), on)
+		require.NoError(t, err)
+		require.Equal(t, filed.ID, told.ID)
+	}
+	require.Len(t, comments(), 2)
+	require.Equal(t, brokenFQDN+" is powered ON again, by roller.\n\nroller task 0b7c", comments()[1])
+	off.TaskID = "another"
+	_, err = b.acts.BugzillaFile(t.Context(), off)
+	require.NoError(t, err)
+	_, err = b.acts.BugzillaFile(t.Context(), on)
+	require.NoError(t, err)
+	require.Len(t, comments(), 4, "each time it was off it is told anew")
+}

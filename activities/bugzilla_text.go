@@ -42,12 +42,19 @@ func bugValues(in Bug, outlets string) map[string]string {
 	}
 }
 
+// offLine and onLine are the first lines of what bugs say of a machine's power.
+func offLine(in Bug) string {
+	return in.FQDN + " was powered OFF by roller and could not be powered on again."
+}
+
+func onLine(in Bug) string { return in.FQDN + " is powered ON again, by roller." }
+
 // bugText is the report: first of all that roller left the machine dark, if it
 // did; then the template's text; then what the template did not ask for.
 func bugText(in Bug, outlets string, template BugTemplate, expanded map[string]any) string {
 	var parts []string
 	if in.Off {
-		parts = append(parts, in.FQDN+" was powered OFF by roller and could not be powered on again.")
+		parts = append(parts, offLine(in))
 	}
 	if text, ok := expanded["description"].(string); ok {
 		parts = append(parts, strings.TrimSpace(text))

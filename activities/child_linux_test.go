@@ -38,7 +38,7 @@ func TestToolDiesWithItsWorker(t *testing.T) {
 		tool = strings.TrimSpace(string(text))
 		return err == nil
 	}, time.Minute, 10*time.Millisecond)
-	t.Cleanup(func() { _ = exec.Command("kill", "-9", tool).Run() }) //nolint:usetesting // what a failed test leaves
+	t.Cleanup(func() { _ = exec.Command("kill", "-9", tool).Run() })
 	require.NoError(t, worker.Process.Kill())
 	_ = worker.Wait()
 	require.Eventually(t, func() bool { return !runs(tool) }, time.Minute, 10*time.Millisecond)

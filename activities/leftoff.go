@@ -32,7 +32,10 @@ type LeftOff struct {
 // RecalledOff is the command by which a closed run powered a machine off.
 type RecalledOff struct {
 	Off    Command `json:"off"`
-	Timing Timing  `json:"timing"` // of this worker: the run's own times are over
+	Timing Timing  `json:"timing"`         // of this worker: the run's own times are over
+	FQDN   string  `json:"fqdn,omitempty"` // "" of a machine that has left the inventory
+	// Bugs says that there may be a bug which says that the machine is off.
+	Bugs bool `json:"bugs,omitempty"`
 	// Lost says that the run's history is gone, so that the device is the one
 	// that the inventory names now.
 	Lost bool `json:"lost,omitempty"`
@@ -87,11 +90,19 @@ func (a *Activities) RecallOff(ctx context.Context, left LeftOff) (RecalledOff, 
 	if out.Off, err = a.recorded(ctx, left); err != nil {
 		return out, fail(err)
 	}
-	if out.Off.Action == Off {
+	recorded := out.Off.Action == Off
+	name := left.Machine
+	if recorded {
+		name = out.Off.Machine
+	}
+	m, err := a.Inventory().Resolve(name.WorkerID, name.WorkerGroup)
+	if err == nil {
+		out.FQDN, out.Bugs = m.FQDN, missing(a.Config, m, "file_bugzilla_bug") == ""
+	}
+	if recorded {
 		return out, nil
 	}
 	out.Lost = true
-	m, err := a.Inventory().Resolve(left.Machine.WorkerID, left.Machine.WorkerGroup)
 	if err != nil {
 		return out, fail(meaning(UnknownMachine, "the history of run %s is gone, and with it the device: %w", left.RunID, err))
 	}

@@ -30,11 +30,16 @@ func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 		return out, err
 	}
 	deadline := workflow.Now(ctx).Add(in.Limit.D())
+	on := workflow.GetSignalChannel(ctx, PowerOnSignal)
 	for {
 		left := deadline.Sub(workflow.Now(ctx))
 		err := workflow.ExecuteActivity(forBug(ctx, left), a.BugzillaFile, in.Bug).Get(ctx, &out)
 		if err == nil {
 			workflow.SetCurrentDetails(ctx, "Filed: "+out.URL)
+			if in.Bug.Off && on.ReceiveAsync(nil) { // while it could not be filed the power came back
+				in.Bug.Off, in.Bug.On = false, true
+				continue
+			}
 			return out, nil
 		}
 		// What Bugzilla refused (a bad key) a person may mend within the limit.
@@ -107,13 +112,7 @@ func (r *run) fileBug(ctx workflow.Context) {
 	m := r.plan.Machine
 	r.result.Bug = &Bug{WorkflowID: BugID(m)}
 	dctx, _ := workflow.NewDisconnectedContext(ctx) // a cancel ends the job, not the bug's own run
-	cctx := workflow.WithChildOptions(dctx, workflow.ChildWorkflowOptions{
-		WorkflowID:        BugID(m),
-		TaskQueue:         TaskQueue,
-		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
-		StaticSummary:     "bug for " + m.String(),
-	})
-	child := workflow.ExecuteChildWorkflow(cctx, BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
+	child := workflow.ExecuteChildWorkflow(bugOptions(dctx, m), BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
 	var started workflow.Execution
 	if err := child.GetChildWorkflowExecution().Get(dctx, &started); err != nil {
 		return // an earlier job's bug run is at it still: its ID names it
@@ -131,6 +130,40 @@ func (r *run) fileBug(ctx workflow.Context) {
 		AddFuture(workflow.NewTimerWithOptions(timer, r.plan.Timing.BugWait.D(),
 			workflow.TimerOptions{Summary: "a bug not filed by then is left to its own run"}), func(workflow.Future) {}).
 		Select(ctx)
+}
+
+// tellOn has the bug that says the machine is off say that it is on again: by its
+// own run where that is still at it, else in a new one.
+func (r *run) tellOn(ctx workflow.Context) {
+	if !r.toldOff {
+		return
+	}
+	r.toldOff = false
+	filing := r.result.Bug.ID == 0
+	if filing && workflow.SignalExternalWorkflow(ctx, r.result.Bug.WorkflowID, r.result.Bug.RunID, PowerOnSignal, nil).Get(ctx, nil) == nil {
+		return
+	}
+	r.startOn(ctx)
+}
+
+// startOn starts a bug run that says that the machine is on again, if its open bug
+// says that it is off.
+func (r *run) startOn(ctx workflow.Context) {
+	ctx, _ = workflow.NewDisconnectedContext(ctx) // the caller's is cancelled when the machine is on
+	b := r.bug(ctx)
+	b.Off, b.On = false, true
+	child := workflow.ExecuteChildWorkflow(bugOptions(ctx, b.Machine), BugType,
+		BugInput{Bug: b, Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
+	_ = child.GetChildWorkflowExecution().Get(ctx, nil) // its error: a later job's bug run is at it, and looks at the machine anew
+}
+
+func bugOptions(ctx workflow.Context, m config.Name) workflow.Context {
+	return workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:        BugID(m),
+		TaskQueue:         TaskQueue,
+		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		StaticSummary:     "bug for " + m.String(),
+	})
 }
 
 // bug is what the bug's run is told of this job.

@@ -31,6 +31,9 @@ const (
 // ProgressQuery answers with the Result so far.
 const ProgressQuery = "progress"
 
+// PowerOnSignal tells a bug's run that the machine which it calls off is on again.
+const PowerOnSignal = "power_on"
+
 // SweepID is the one run of the sweep, and its schedule's.
 const SweepID = "power_on_left"
 

@@ -173,15 +173,17 @@ func TestOffIsReportedAfterAnEarlierBugRun(t *testing.T) {
 	w.answers = []answer{isOff, refusedIt, refusedIt, isOn}
 	w.ups = []activities.Sight{up}
 	w.env.OnWorkflow(BugType, mock.Anything, mock.Anything).Return(activities.BugResult{}, testsuite.ErrMockStartChildWorkflowFailed).Once()
-	var off []bool
+	var off, on []bool
 	w.env.OnWorkflow(BugType, mock.Anything, mock.Anything).Return(func(_ workflow.Context, in BugInput) (activities.BugResult, error) {
 		off = append(off, in.Bug.Off)
+		on = append(on, in.Bug.On)
 		return activities.BugResult{ID: 7, URL: "u"}, nil
 	}).Maybe()
 	r, err := w.run(t, "reboot")
 	require.NoError(t, err)
 	require.Equal(t, Back, r.Outcome)
-	require.Equal(t, []bool{true}, off)
+	require.Equal(t, []bool{true, false}, off)
+	require.Equal(t, []bool{false, true}, on, "and then that it is on again")
 }
 
 // Without the suite (which cuts a cancelled activity off without waiting for

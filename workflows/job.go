@@ -38,11 +38,14 @@ func Step(ctx workflow.Context, in Job) (Result, error) {
 
 // run is one job under way.
 type run struct {
-	in     Job
-	plan   activities.Plan
-	since  *activities.Baseline // of the first command that may have been carried out
-	looked bool                 // the last thing that happened was a full wait for the machine to come up
-	result Result
+	in    Job
+	plan  activities.Plan
+	since *activities.Baseline // of the first command that may have been carried out
+	// toldOff says that a bug run was told that the machine is off, and not yet that
+	// it is on again.
+	toldOff bool
+	looked  bool // the last thing that happened was a full wait for the machine to come up
+	result  Result
 }
 
 // start resolves the machine's name and runs the job under the machine's ID:

@@ -93,11 +93,16 @@ func (r *run) powerOn(ctx workflow.Context, s step, on activities.Command) bool 
 		err := workflow.ExecuteActivity(forOn(dctx, t, limit, on.Pending, r.attempt().Rung+": on"), s.activity, on).Get(dctx, nil)
 		if err == nil {
 			r.result.Off, r.result.Why = false, ""
-			return r.tell(dctx, AttrOff.ValueUnset()) == nil
+			if err := r.tell(dctx, AttrOff.ValueUnset()); err != nil {
+				return false
+			}
+			r.tellOn(dctx)
+			return true
 		}
 		r.result.Why = "roller powered it off and cannot power it on: " + reason(err)
-		if r.result.Bug == nil || r.result.Bug.RunID == "" { // an earlier job's run does not say that it is off
+		if !r.toldOff { // an earlier job's run does not say that it is off
 			r.fileBug(dctx)
+			r.toldOff = r.result.Bug.RunID != ""
 		}
 		if workflow.Now(dctx).After(deadline) {
 			return false

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mozilla-platform-ops/roller/activities"
@@ -131,8 +132,9 @@ func TestOnThatFailsForHours(t *testing.T) {
 	r, err := w.run(t, "reboot")
 	require.NoError(t, err)
 	require.Equal(t, Back, r.Outcome)
-	require.Len(t, w.bugs, 1)
-	require.True(t, w.bugs[0].Off)
+	require.Len(t, w.bugs, 2)
+	require.True(t, w.bugs[0].Off && !w.bugs[0].On)
+	require.True(t, w.bugs[1].On && !w.bugs[1].Off, "the bug says that it is on again")
 	require.False(t, r.Off)
 }
 
@@ -159,4 +161,53 @@ func TestIPMIOffAsARungPowersOnAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Back, r.Outcome)
 	require.Equal(t, []activities.Action{activities.Off, activities.On}, actions(w.commands))
+}
+
+// Promise 4: a PDU that is dead for most of a day. The job says off, first of
+// all, all that time, and the machine is on in the end. The second rung's off is
+// reported like the first one's.
+func TestOnThatFailsForADay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ipmi_off", "snmp_rebootdelay")
+	w.answers = []answer{{result: activities.CommandResult{Sent: "off", Power: "off", Baseline: wasUp, Watch: activities.Sight{Done: true, Up: true}}}, refusedIt, isOn, isOff}
+	for range 250 { // with ON_RETRY of 5 minutes: more than 20 hours
+		w.answers = append(w.answers, refusedIt)
+	}
+	w.answers = append(w.answers, isOn)
+	w.ups = []activities.Sight{up}
+	w.env.RegisterDelayedCallback(func() {
+		value, err := w.env.QueryWorkflow(ProgressQuery)
+		require.NoError(t, err)
+		var r Result
+		require.NoError(t, value.Get(&r))
+		require.True(t, r.Off)
+		require.Regexp(t, `\A\*\*OFF:`, r.Markdown(), "the first line")
+		require.NotNil(t, r.Bug)
+	}, 12*time.Hour)
+	r, err := w.run(t, "reboot")
+	require.NoError(t, err)
+	require.Equal(t, Back, r.Outcome)
+	require.Greater(t, r.EndedAt.Sub(r.StartedAt), 20*time.Hour)
+	require.Empty(t, w.answers)
+	var said []string
+	for _, b := range w.bugs {
+		said = append(said, map[bool]string{true: "off"}[b.Off]+map[bool]string{true: "on"}[b.On])
+	}
+	require.Equal(t, []string{"off", "on", "off", "on"}, said)
+}
+
+// A bug that could not be filed while the machine was off says that it is on
+// again as soon as it is filed.
+func TestBugIsToldOfThePowerWhileItIsFiled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, BugType)
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: BugID(ms1), TaskQueue: TaskQueue})
+	w.bugErr = temporal.NewNonRetryableApplicationError("bad key", string(activities.Refused), nil)
+	w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow(PowerOnSignal, nil) }, time.Minute)
+	w.env.RegisterDelayedCallback(func() { w.bugErr = nil }, 15*time.Minute)
+	w.env.ExecuteWorkflow(BugType, BugInput{Bug: activities.Bug{Machine: ms1, Off: true}, Limit: w.plan.Timing.BugLimit, Retry: w.plan.Timing.BugRetry})
+	require.NoError(t, w.env.GetWorkflowError())
+	last := w.bugs[len(w.bugs)-1]
+	require.True(t, last.On && !last.Off)
+	require.True(t, w.bugs[len(w.bugs)-2].Off)
 }

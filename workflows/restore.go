@@ -116,11 +116,15 @@ func (r *run) restore(ctx workflow.Context, left LeftOff) error {
 	}
 	t, on := recalled.Timing, recalled.Off.Undo(settles(left.Rung), recalled.Timing.OnAlarm)
 	r.show(ctx, "powering on "+on.Target.String()+", which run "+left.RunID+" left off")
+	r.plan = activities.Plan{Machine: recalled.Off.Machine, FQDN: recalled.FQDN, Timing: t}
 	var out activities.CommandResult
 	err := workflow.ExecuteActivity(forOn(ctx, t, t.OnAlarm.D(), on.Pending, "power on"), asRung(left.Rung).activity, on).Get(ctx, &out)
 	if err == nil {
 		r.result.Outcome, r.result.Off = Done, false
 		r.result.Why = "power of " + on.Target.String() + " reads " + out.Power + "; run " + left.RunID + " had left it off"
+		if recalled.Bugs {
+			r.startOn(ctx)
+		}
 	}
 	return err
 }
