@@ -68,10 +68,6 @@ history: $(TEMPORAL) ## store the histories of a release, for the replay tests: 
 	@echo "==> running every outcome on roller's real processes, and keeping the histories"
 	ROLLER_RECORD_HISTORIES=$(CURDIR)/workflows/testdata/histories/$(RELEASE) ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -timeout 15m ./lab/e2e
 
-.PHONY: mutate
-mutate: $(TEMPORAL) ## break each promise in turn: its test must notice
-	testdata/mutations/run
-
 .PHONY: test-lab
 test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network namespaces
 	@echo "==> testing against real peers in network namespaces"
