@@ -108,7 +108,7 @@ func TestXenMeanings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newVM(t, lab.Faults{})
-			r.Config.Devices.XenTimeout = config.Duration(time.Second)
+			r.Config.Devices.XenTimeout = config.Duration(4 * time.Second)
 			r.Config.Devices.XenShutdown = config.Duration(time.Second)
 			if c.action == On {
 				r.machine.Kill()
