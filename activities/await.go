@@ -12,6 +12,7 @@ import (
 // worker, goes on until the same time.
 type waitProgress struct {
 	Until time.Time `json:"until"`
+	Downs int       `json:"downs,omitempty"` // for AwaitInstalled: how often the machine was up and went down again
 }
 
 // until returns when a wait ends, over all its attempts.

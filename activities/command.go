@@ -16,6 +16,9 @@ const (
 	Cycle  Action = "cycle"  // off and on by the device itself
 	Off    Action = "off"
 	On     Action = "on"
+
+	Netboot   Action = "netboot"    // boot from the network, for once
+	ClearBoot Action = "clear_boot" // the next boot is from the disk again
 )
 
 // Command is the input of every activity that changes a machine's power:
@@ -23,8 +26,8 @@ const (
 type Command struct {
 	Machine config.Name `json:"machine"`
 	Action  Action      `json:"action"`
-	// Target is the device that Off and On act on: they need one. All other
-	// actions are for the device that the inventory names.
+	// Target is the device that Off, On, Netboot and ClearBoot act on: they need
+	// one. All other actions are for the device that the inventory names.
 	Target Target `json:"target,omitzero"`
 	// DownTimeout is how long to watch, after the command, for the machine to
 	// go down. Zero: do not probe the machine at all; with Off and On the
@@ -69,6 +72,9 @@ type CommandResult struct {
 	Baseline Baseline `json:"baseline,omitzero"`
 	Watch    Sight    `json:"watch,omitzero"`
 	Power    string   `json:"power,omitempty"` // "on" or "off" as read back from the device, where it was read
+	// NetbootLeft says, of a netboot, that network boot was set, no power-cycle
+	// followed and clearing it failed.
+	NetbootLeft bool `json:"netboot_left,omitempty"`
 }
 
 // Sight is what watching a machine saw.
@@ -83,11 +89,13 @@ type Sight struct {
 	Evidence string    `json:"evidence,omitempty"` // "6 of 6 probes unanswered", "boot id changed", "held connection was reset"
 }
 
-// Watch is the input of AwaitDown and AwaitUp.
+// Watch is the input of AwaitDown, AwaitUp and AwaitInstalled.
 type Watch struct {
 	Machine  config.Name     `json:"machine"`
 	Baseline Baseline        `json:"baseline,omitzero"`
 	Timeout  config.Duration `json:"timeout"`
+	// Settle is how long a machine that is up must stay so, for AwaitInstalled.
+	Settle config.Duration `json:"settle,omitzero"`
 }
 
 // Progress is the heartbeat details of every command: after a heartbeat

@@ -60,6 +60,9 @@ type Timing struct {
 	LastLook  config.Duration `json:"last_look"`
 	Heartbeat config.Duration `json:"heartbeat"`
 	SoftOff   config.Duration `json:"soft_off,omitzero"`
+
+	Reimage       config.Duration `json:"reimage,omitzero"`
+	ReimageSettle config.Duration `json:"reimage_settle,omitzero"`
 }
 
 // ResolveJob finds the machine and says which rungs can be tried on it. It
@@ -96,6 +99,9 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 		if rung.Skip == "" && (rung.OffOn || slices.Contains(switches, name)) {
 			rung.Target = TargetOf(m, name)
 		}
+		if rung.Skip == "" && name == "reimage" {
+			rung.Target = netbootTarget(cfg.Devices, m)
+		}
 		plan.Rungs = append(plan.Rungs, rung)
 		if rung.Skip != "" {
 			why = append(why, name+": "+rung.Skip)
@@ -130,6 +136,8 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 		return noILO(cfg.Devices, m)
 	case "moonshot":
 		return noMoonshot(m)
+	case "reimage":
+		return noNetboot(cfg.Devices, m)
 	case "xenapi":
 		return noXen(cfg, m)
 	case "file":
@@ -149,7 +157,7 @@ func timing(cfg *config.Config) Timing {
 		OffDelay: l.OffDelay, PDUDelay: l.PDUDelay, OnAlarm: l.OnAlarm, OnLimit: l.OnLimit,
 		OnRetry: l.OnRetry, BugWait: l.BugWait, BugLimit: l.BugLimit, BugRetry: l.BugRetry,
 		Command: l.CommandTime, Retry: l.RetryInterval, LastLook: l.LastLook, Heartbeat: l.Heartbeat,
-		SoftOff: cfg.Devices.IPMIStatusWait,
+		SoftOff: cfg.Devices.IPMIStatusWait, Reimage: l.Reimage, ReimageSettle: l.ReimageSettle,
 	}
 }
 

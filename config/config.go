@@ -54,6 +54,8 @@ type Ladder struct {
 	DownProbes    int      // DOWN_PROBES: probes in a row that must go unanswered before a machine is down, 3
 	CommandTime   Duration // COMMAND_TIMEOUT: one whole dialogue with a device: set-up, one command, reading back, 3m
 	RetryInterval Duration // RETRY_INTERVAL: before an attempt that follows one that sent nothing, 5s
+	Reimage       Duration // REIMAGE_TIMEOUT: from a reimage's power-cycle until the machine must be installed and up, 2h
+	ReimageSettle Duration // REIMAGE_SETTLE: how long it must stay up then: installers restart more than once, 2m
 	LastLook      Duration // LAST_LOOK: how long a machine is looked for once more before its bug, 15s
 	StopTimeout   Duration // WORKER_STOP_TIMEOUT: how long a stopping worker lets its commands end, 90s
 	Heartbeat     Duration // HEARTBEAT_TIMEOUT: of activities that wait for a machine, 60s

@@ -49,14 +49,15 @@ func (r *reading) ssh(e *entry, m *draft) {
 	r.claims.take(e.place("addr"), "SSH at "+where, "belongs to", m.FQDN)
 }
 
-// ipmi reads {"ipmi": {"user", "password", "kg", "privilege", "cipher_suites"}, "addr", "port", "probe"}.
+// ipmi reads {"ipmi": {"user", "password", "kg", "privilege", "cipher_suites",
+// "efi"}, "addr", "port", "probe"}.
 func (r *reading) ipmi(e *entry, m *draft) {
 	host, port := e.host(m.FQDN), e.port(ipmiPort)
 	n := e.need("ipmi")
 	if n == nil {
 		return
 	}
-	in := r.object(e.path, e.about+": ipmi", n, "user", "password", "kg", "privilege", "cipher_suites")
+	in := r.object(e.path, e.about+": ipmi", n, "user", "password", "kg", "privilege", "cipher_suites", "efi")
 	m.IPMI = &IPMI{Host: host, Port: port}
 	r.account(in, m.IPMI)
 	in.session(m.IPMI)

@@ -34,6 +34,8 @@ func (e *environ) ladder() Ladder {
 		CommandTime:   e.duration("COMMAND_TIMEOUT", 3*time.Minute, time.Second),
 		RetryInterval: e.duration("RETRY_INTERVAL", 5*time.Second, 100*time.Millisecond),
 		LastLook:      e.duration("LAST_LOOK", 15*time.Second, time.Second),
+		Reimage:       e.duration("REIMAGE_TIMEOUT", 2*time.Hour, time.Second),
+		ReimageSettle: e.duration("REIMAGE_SETTLE", 2*time.Minute, 0),
 		StopTimeout:   e.duration("WORKER_STOP_TIMEOUT", 90*time.Second, time.Second),
 		// Below that the server drowns in heartbeats of a fleet's waits.
 		Heartbeat: e.duration("HEARTBEAT_TIMEOUT", 60*time.Second, 10*time.Second),
@@ -55,6 +57,9 @@ func (e *environ) relations(l Ladder) {
 	}
 	if l.OnAlarm > l.OnLimit {
 		e.wrong("ON_ALARM", l.OnAlarm.String(), fmt.Sprintf("must not be more than ON_LIMIT (%s)", l.OnLimit))
+	}
+	if l.ReimageSettle >= l.Reimage {
+		e.wrong("REIMAGE_SETTLE", l.ReimageSettle.String(), fmt.Sprintf("must be less than REIMAGE_TIMEOUT (%s)", l.Reimage))
 	}
 	if l.BugWait > l.BugLimit {
 		e.wrong("BUG_WAIT", l.BugWait.String(), fmt.Sprintf("must not be more than BUG_LIMIT (%s)", l.BugLimit))

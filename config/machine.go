@@ -81,6 +81,7 @@ type IPMI struct {
 	KG           Secret              // the BMC's key-generating key, where it has one (two-key login)
 	Privilege    string              // of the session; "" is IPMI_PRIVILEGE
 	CipherSuites []int               // in the order they are tried; none is 17, then 3
+	EFI          bool                // its firmware boots from the network by EFI, not as a PC of old does
 	Bridge       []string            // ipmitool's options from the chassis manager at Host to the machine's own controller
 	Commands     map[string][]string // ipmitool's words for a task where a machine type has its own
 }

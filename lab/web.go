@@ -26,6 +26,7 @@ import (
 type WebFaults struct {
 	NoSessions   bool          `json:"no_sessions,omitempty"`   // there is no SessionService: Basic only
 	Offers       string        `json:"offers,omitempty"`        // the only reset types that are offered, with commas; "": the usual ones
+	BootSource   string        `json:"boot_source,omitempty"`   // the only boot source that is offered; "": the usual ones
 	Info         bool          `json:"info,omitempty"`          // what is offered stands in the ActionInfo
 	Busy         bool          `json:"busy,omitempty"`          // commands are answered 409
 	Already      bool          `json:"already,omitempty"`       // commands are answered 400, "already in that state"

@@ -30,6 +30,8 @@ func Step(ctx workflow.Context, in Job) (Result, error) {
 			return r.power(ctx, s)
 		case bug:
 			return r.bugOnly(ctx)
+		case install:
+			return r.reimage(ctx)
 		default:
 			return r.climb(ctx, false)
 		}

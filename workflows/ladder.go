@@ -46,9 +46,12 @@ func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
 		s.kind, s.action = offOn, activities.Off
 	}
 	var err error
-	if s.kind == offOn {
+	switch s.kind {
+	case offOn:
 		err = r.offWaitOn(ctx, s, rung.Target)
-	} else {
+	case install:
+		err = r.install(ctx, s, rung.Target)
+	default:
 		err = r.command(ctx, s, rung.Target)
 	}
 	if err != nil && cancelled(ctx, err) && r.attempt().Outcome == Running {

@@ -86,6 +86,13 @@ func forRead(ctx workflow.Context, t activities.Timing, summary string) workflow
 	})
 }
 
+// forClear: it may be repeated, for as long as a command is tried.
+func forClear(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
+	ctx = forRead(ctx, t, summary)
+	ctx = workflow.WithScheduleToCloseTimeout(ctx, max(t.RungRetry.D(), t.Command.D()))
+	return workflow.WithRetryPolicy(ctx, temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1})
+}
+
 // forLookup: an activity that touches no machine and is safe to repeat for ever.
 func forLookup(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
