@@ -77,6 +77,16 @@ test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network name
 mutate: $(TEMPORAL) ## break each promise in a scratch copy: its test must go red; NAME="once-fence ..."
 	.ci/mutate $(NAME)
 
+FUZZTIME ?= 20s
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s), one after the other; what is found becomes a seed
+	@set -e; for package in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z]*' $$package/*_test.go | cut -d' ' -f2); do \
+			echo "==> $$package $$target"; \
+			go test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## golangci-lint, workflowcheck, formatting, tidy modules
 	$(BIN)/golangci-lint run

@@ -100,6 +100,11 @@ func (a *Activities) snmpSetOne(ctx context.Context, o config.Outlet, action Act
 	if err := ready(); err != nil {
 		return err
 	}
+	return s.setOutlet(o, action)
+}
+
+// setOutlet sends the one Set and gives its answer a meaning.
+func (s *snmpSession) setOutlet(o config.Outlet, action Action) error {
 	to := map[Action]config.Setting{Reboot: o.Profile.Reboot, Off: o.Profile.Off, On: o.Profile.On}[action]
 	answer, wentOut, err := s.set(o.Profile.At(to.OID, o), to.Value)
 	switch {
@@ -108,7 +113,7 @@ func (a *Activities) snmpSetOne(ctx context.Context, o config.Outlet, action Act
 	case err != nil && usmRefuses(err):
 		return refused("snmp %s: set %s: %s", o, action, snmpText(err))
 	case err != nil:
-		return unknown("snmp %s: set %s: no answer that can be read within %s: %s", o, action, a.Config.Devices.SNMPTimeout, snmpText(err))
+		return unknown("snmp %s: set %s: no answer that can be read within %s: %s", o, action, s.limit, snmpText(err))
 	case answer.PDUType != gosnmp.GetResponse || answer.Error == gosnmp.NoError && len(answer.Variables) == 0:
 		return unknown("snmp %s: set %s: the answer is not one to a set", o, action)
 	case answer.Error != gosnmp.NoError:

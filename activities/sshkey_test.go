@@ -33,7 +33,7 @@ var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
 })
 
 // newKey makes a private key of a kind.
-func newKey(t *testing.T, kind string) crypto.Signer {
+func newKey(t testing.TB, kind string) crypto.Signer {
 	t.Helper()
 	var key crypto.Signer
 	var err error
@@ -66,7 +66,7 @@ func keyFile(t *testing.T, key crypto.Signer, passphrase string) string {
 	return path
 }
 
-func signerOf(t *testing.T, key crypto.Signer) ssh.Signer {
+func signerOf(t testing.TB, key crypto.Signer) ssh.Signer {
 	t.Helper()
 	s, err := ssh.NewSignerFromSigner(key)
 	require.NoError(t, err)
