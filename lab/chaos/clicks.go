@@ -98,8 +98,14 @@ func (c *clicks) next(machines []*lab.Machine) func(context.Context) {
 			both.Wait()
 		}
 	case at < 90:
-		which := c.rand.Float64()
-		return func(ctx context.Context) { c.cancel(ctx, which) }
+		which, overHTTP := c.rand.Float64(), c.rand.IntN(2) == 0
+		return func(ctx context.Context) {
+			end := c.byDoor
+			if overHTTP {
+				end = func(ctx context.Context, job starter.Job) string { return c.byDelete(ctx, api, job) }
+			}
+			c.cancel(ctx, which, end)
+		}
 	default:
 		return func(ctx context.Context) { c.byHand(ctx, task, spelling, m) }
 	}
@@ -134,7 +140,7 @@ type sent struct {
 func (c *clicks) post(ctx context.Context, api *slot, task string, n config.Name, m *lab.Machine) {
 	url := fmt.Sprintf("%s/api/v1/workers/%s/group/%s/jobs?task_name=%s", api.url, n.WorkerID, n.WorkerGroup, task)
 	p := check.Post{API: api.name, Task: task, Machine: nameOf(m).String()}
-	header, err := c.sign(ctx, url)
+	header, err := c.sign(ctx, http.MethodPost, url)
 	if err != nil {
 		p.Error = err.Error()
 	}
@@ -161,7 +167,7 @@ func (c *clicks) again(ctx context.Context, which float64) {
 func (c *clicks) send(ctx context.Context, p check.Post, url, header string) {
 	p.At = time.Now()
 	var err error
-	if p.Status, p.TaskID, err = ask(ctx, url, header); err != nil {
+	if p.Status, p.TaskID, err = ask(ctx, http.MethodPost, url, header); err != nil {
 		p.Error = err.Error()
 	}
 	p.Answered = time.Now()
@@ -175,8 +181,8 @@ func (c *clicks) send(ctx context.Context, p check.Post, url, header string) {
 }
 
 // sign returns a Hawk header.
-func (c *clicks) sign(ctx context.Context, url string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, http.NoBody)
+func (c *clicks) sign(ctx context.Context, method, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}
@@ -187,8 +193,9 @@ func (c *clicks) sign(ctx context.Context, url string) (string, error) {
 	return request.Header.Get("Authorization"), nil
 }
 
-func ask(ctx context.Context, url, header string) (status int, taskID string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, http.NoBody)
+// ask sends a request with this header.
+func ask(ctx context.Context, method, url, header string) (status int, taskID string, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {
 		return 0, "", err
 	}
@@ -214,7 +221,7 @@ func ask(ctx context.Context, url, header string) (status int, taskID string, er
 }
 
 // cancel cancels one of the newest jobs: the older ones have ended by now.
-func (c *clicks) cancel(ctx context.Context, which float64) {
+func (c *clicks) cancel(ctx context.Context, which float64, end func(context.Context, starter.Job) string) {
 	const newest = 40
 	c.mu.Lock()
 	from := max(0, len(c.open)-newest)
@@ -226,17 +233,50 @@ func (c *clicks) cancel(ctx context.Context, which float64) {
 	job := c.open[at]
 	c.open = append(c.open[:at], c.open[at+1:]...)
 	c.mu.Unlock()
-	err := c.site.door.Cancel(ctx, job.WorkflowID, job.TaskID)
-	result := "taken"
-	switch {
-	case errors.Is(err, starter.ErrClosed):
-		result = "too late"
-	case err != nil:
-		result = "no answer"
-	}
+	result := end(ctx, job)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cancels[result]++
+}
+
+// What can become of a cancel.
+const (
+	taken    = "taken"
+	tooLate  = "too late"
+	noAnswer = "no answer"
+)
+
+// byDoor cancels as `roller cancel` does.
+func (c *clicks) byDoor(ctx context.Context, job starter.Job) string {
+	err := c.site.door.Cancel(ctx, job.WorkflowID, job.TaskID)
+	switch {
+	case err == nil:
+		return taken
+	case errors.Is(err, starter.ErrClosed):
+		return tooLate
+	default:
+		return noAnswer
+	}
+}
+
+// byDelete cancels over HTTP.
+func (c *clicks) byDelete(ctx context.Context, api *slot, job starter.Job) string {
+	group, id, _ := strings.Cut(strings.TrimPrefix(job.WorkflowID, "machine/"), "/")
+	url := fmt.Sprintf("%s/api/v1/workers/%s/group/%s/jobs/%s", api.url, id, group, job.TaskID)
+	header, err := c.sign(ctx, http.MethodDelete, url)
+	if err != nil {
+		return noAnswer
+	}
+	switch status, _, _ := ask(ctx, http.MethodDelete, url, header); status {
+	case http.StatusAccepted:
+		return taken
+	case http.StatusConflict:
+		return tooLate
+	case http.StatusServiceUnavailable, 0:
+		return noAnswer
+	default:
+		return fmt.Sprintf("%d (DELETE)", status)
+	}
 }
 
 // byHand starts a workflow as tctl does: by its type, under an ID nobody chose.

@@ -23,6 +23,10 @@ func report(f *check.Facts, o options) error {
 	broken := false
 	for _, c := range check.Checks() {
 		found := c.Of(f)
+		if c.Name == "turns" && len(f.Rest) == 0 { // an ok would say more than was looked at
+			fmt.Println("  --      not held: no device is said to rest between two turns")
+			continue
+		}
 		if len(found) == 0 {
 			fmt.Printf("  ok      %s\n", c.Says)
 			continue
