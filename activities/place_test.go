@@ -303,8 +303,10 @@ func (l *late) Take(ctx context.Context, ask TurnAsk) (Turn, error) {
 func TestAside(t *testing.T) {
 	t.Parallel()
 	s := &turnstile{}
-	p := &place{turns: s, devices: []config.Device{{Kind: config.Chassis, Name: "c"}, {Kind: config.PDU, Name: "p"}}, wait: 100 * time.Millisecond, hold: time.Minute,
-		every: func(config.DeviceKind) config.Duration { return 0 }, progress: &Progress{}, tell: func() {}}
+	p := &place{
+		turns: s, devices: []config.Device{{Kind: config.Chassis, Name: "c"}, {Kind: config.PDU, Name: "p"}}, wait: 100 * time.Millisecond, hold: time.Minute,
+		every: func(config.DeviceKind) config.Duration { return 0 }, progress: &Progress{}, tell: func() {},
+	}
 	ctx := withPlace(t.Context(), p)
 	require.NoError(t, p.take(ctx))
 	require.NoError(t, p.take(ctx), "it has them already")

@@ -81,7 +81,7 @@ func (t *Turns) Take(ctx context.Context, ask workflows.TurnAsk) (workflows.Held
 	l := t.line(ask.Device)
 	w := &waiter{ask: ask, turn: make(chan workflows.HeldTurn, 1)}
 	if l.join(w) {
-		go t.serve(l)
+		go t.serve(l) //nolint:contextcheck // for all who wait, of whom each may leave
 	}
 	select {
 	case turn := <-w.turn:
@@ -126,12 +126,12 @@ func (t *Turns) own(ctx context.Context, l *line, ask workflows.TurnAsk) (workfl
 		run, rival, err := t.ask(ctx, l, ask, request)
 		switch {
 		case err != nil:
-			t.track(func() { t.abandon(ask, request, began) })
+			t.track(func() { t.abandon(context.WithoutCancel(ctx), ask, request, began) })
 			return workflows.HeldTurn{}, err
 		case run != "" && aged(began) < turnStale:
-			return t.held(ask, run, began), nil
+			return t.held(ctx, ask, run, began), nil
 		case run != "":
-			t.held(ask, run, began).Release()
+			t.held(ctx, ask, run, began).Release()
 		default:
 			l.say("others were before it")
 			t.awaitEnd(ctx, ask.Device, rival)
@@ -155,7 +155,7 @@ func aged(since time.Time) time.Duration {
 // there is one.
 func (t *Turns) ask(ctx context.Context, l *line, ask workflows.TurnAsk, request string) (run, rival string, err error) {
 	for {
-		run, err = t.start(ask, request)
+		run, err = t.start(ctx, ask, request)
 		if err == nil {
 			return run, "", nil
 		}
@@ -170,8 +170,8 @@ func (t *Turns) ask(ctx context.Context, l *line, ask workflows.TurnAsk, request
 }
 
 // start asks once. No cancel tears the question in two.
-func (t *Turns) start(ask workflows.TurnAsk, request string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), turnCall)
+func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnCall)
 	defer cancel()
 	in := workflows.TurnInput{Interval: config.Duration(ask.Interval)}
 	if ask.Interval < timerGrain {
@@ -210,17 +210,18 @@ func (t *Turns) awaitEnd(ctx context.Context, d config.Device, run string) {
 }
 
 // held makes a run the caller's turn.
-func (t *Turns) held(ask workflows.TurnAsk, run string, began time.Time) workflows.HeldTurn {
+func (t *Turns) held(ctx context.Context, ask workflows.TurnAsk, run string, began time.Time) workflows.HeldTurn {
+	ctx = context.WithoutCancel(ctx)
 	var once sync.Once
 	return workflows.HeldTurn{Began: began, Release: func() {
-		once.Do(func() { t.track(func() { t.release(ask, run, began) }) })
+		once.Do(func() { t.track(func() { t.release(ctx, ask, run, began) }) })
 	}}
 }
 
 // release ends a turn. One that cannot be released ends by its lease. An interval
 // below the grain of Temporal's timers is waited for here.
-func (t *Turns) release(ask workflows.TurnAsk, run string, began time.Time) {
-	ctx, cancel := context.WithDeadline(context.Background(), began.Add(ask.Lease))
+func (t *Turns) release(ctx context.Context, ask workflows.TurnAsk, run string, began time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, began.Add(ask.Lease))
 	defer cancel()
 	if ask.Interval < timerGrain {
 		pause(ctx, ask.Interval)
@@ -242,13 +243,13 @@ func (t *Turns) giveBack(ctx context.Context, d config.Device, run string) error
 
 // abandon gives back what an unanswered question may have started, as soon as the
 // same question is answered.
-func (t *Turns) abandon(ask workflows.TurnAsk, request string, began time.Time) {
-	ctx, cancel := context.WithDeadline(context.Background(), began.Add(ask.Lease))
+func (t *Turns) abandon(ctx context.Context, ask workflows.TurnAsk, request string, began time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, began.Add(ask.Lease))
 	defer cancel()
 	for ctx.Err() == nil {
-		run, err := t.start(ask, request)
+		run, err := t.start(ctx, ask, request)
 		if err == nil {
-			t.release(ask, run, began)
+			t.release(ctx, ask, run, began)
 			return
 		}
 		if _, taken := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); taken {

@@ -7,14 +7,28 @@ import (
 	"github.com/mozilla-platform-ops/roller/config"
 )
 
-// The turn's words at the door to Temporal, see activities.Turns.
-type (
-	TurnAsk  = activities.TurnAsk
-	HeldTurn = activities.Turn
+// TurnAsk asks for one turn at one device.
+type TurnAsk = activities.TurnAsk
+
+// HeldTurn is a device that is held.
+type HeldTurn = activities.Turn
+
+// Rank says who goes before whom at a device.
+type Rank = activities.Rank
+
+// Priority keys of jobs, which their children and activities inherit. A job that
+// was started by hand has Temporal's own, 3, and counts as a person's.
+const (
+	ClickPriority = 2
+	BulkPriority  = activities.BulkPriority
 )
 
-// BulkRank is the rank of who lets others go first.
-const BulkRank = activities.BulkRank
+// The ranks, the first goes first.
+const (
+	DarkRank  = activities.DarkRank
+	ClickRank = activities.ClickRank
+	BulkRank  = activities.BulkRank
+)
 
 // TurnInput is what a turn needs to know of its device.
 type TurnInput struct {
