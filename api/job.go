@@ -74,15 +74,13 @@ func readRequest(c *gin.Context, p *params) starter.Request {
 		ProvisionerID: p.text("provisioner_id"),
 		WorkerType:    p.text("worker_type"),
 		HTTPOrigin:    origin(c.GetHeader("Origin")),
-		Bulk:          priority(c.Request) == bulk,
+		Bulk:          p.text("priority") == bulk,
 	}
 }
 
 // bulk is the priority of a job that lets all others go first; without one it is
 // a person's.
 const bulk = "bulk"
-
-func priority(h *http.Request) string { return strings.TrimSpace(h.URL.Query().Get("priority")) }
 
 // origin keeps an Origin header that is a web origin (RFC 6454, 6.2) of a
 // sensible length; it is only a note for people.
@@ -141,8 +139,8 @@ func (s *server) valid(h *http.Request, p *params, r *starter.Request) error {
 			p.wrong(field, "must be 1 to 128 characters out of letters, digits, - and _")
 		}
 	}
-	if p := priority(h); p != "" && p != bulk {
-		fields["priority"] = []string{"must be bulk, or absent for a job that somebody waits for"}
+	if asked := p.text("priority"); asked != "" && asked != bulk {
+		p.wrong("priority", "must be bulk, or absent for a job that somebody waits for")
 	}
 	if problem := keyProblem(h); problem != "" {
 		p.wrong(keyHeader, "%s", problem)
