@@ -63,6 +63,8 @@ type Timing struct {
 
 	Reimage       config.Duration `json:"reimage,omitzero"`
 	ReimageSettle config.Duration `json:"reimage_settle,omitzero"`
+	Turn      config.Duration `json:"turn,omitzero"`
+	TurnLimit config.Duration `json:"turn_limit,omitzero"`
 }
 
 // ResolveJob finds the machine and says which rungs can be tried on it. It
@@ -158,6 +160,7 @@ func timing(cfg *config.Config) Timing {
 		OnRetry: l.OnRetry, BugWait: l.BugWait, BugLimit: l.BugLimit, BugRetry: l.BugRetry,
 		Command: l.CommandTime, Retry: l.RetryInterval, LastLook: l.LastLook, Heartbeat: l.Heartbeat,
 		SoftOff: cfg.Devices.IPMIStatusWait, Reimage: l.Reimage, ReimageSettle: l.ReimageSettle,
+		Turn: l.TurnWait, TurnLimit: l.TurnLimit,
 	}
 }
 
