@@ -56,6 +56,10 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 		t.res.Skipped = why
 		return t.res, nil
 	}
+	if in.DownTimeout > 0 {
+		t.look = a.lookOut(ctx, m)
+		defer func() { a.leave(t.look) }()
+	}
 	var stop func()
 	t.place = a.newPlace(ctx, m, d.protocol, in.Action, &t.progress)
 	t.pulse, stop = startPulse(ctx, t.progress, t.place.ask.Rank)
@@ -82,6 +86,7 @@ type try struct {
 	pulse *pulse
 	held  *held
 	place *place
+	look  *lookout
 
 	progress Progress
 	res      CommandResult
@@ -201,36 +206,6 @@ func (t *try) settled(ctx context.Context) (string, error) {
 	}
 }
 
-// baseline says how the machine is before the command. One answer of a few
-// probes is enough for "up".
-func (t *try) baseline(ctx context.Context) error {
-	l := t.a.Config.Ladder
-	b := &t.res.Baseline
-	b.At = time.Now()
-	for i := range max(l.DownProbes, 1) {
-		if i > 0 && !t.idle(ctx, l.ProbeInterval.D()) {
-			break
-		}
-		answered, err := t.a.Prober.Probe(ctx, t.m)
-		if err != nil {
-			return notSent("baseline: %w", err)
-		}
-		if b.Up = answered; answered {
-			break
-		}
-	}
-	select {
-	case <-stopping(ctx):
-		return meaning(Handover, "this worker stops before it has sent anything to %s", t.m.FQDN)
-	default:
-	}
-	if b.Up {
-		b.BootID = t.a.bootID(ctx, t.m)
-		t.held = t.a.hold(ctx, t.m)
-	}
-	return nil
-}
-
 func (t *try) idle(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -263,7 +238,7 @@ func (a *Activities) back(ctx context.Context, m config.Machine, since *Baseline
 	default:
 		return ""
 	}
-	if m.SSH != nil && !a.sshBanner(ctx, m) {
+	if m.SSH != nil && !a.witness.sshBanner(ctx, m) {
 		return ""
 	}
 	return evidence
@@ -303,7 +278,11 @@ func (t *try) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil && MeaningOf(err) != Refused {
 		return ended(ctx, t.res)
 	}
-	return t.inTime(err)
+	err = t.inTime(err)
+	if MeaningOf(err) == NotSent && !mayTryAgain(err) && t.look.decide(ctx) {
+		return t.blind() // and not for want of the device
+	}
+	return err
 }
 
 // inTime forbids another attempt where the rung's time for them is over.
@@ -315,7 +294,7 @@ func (t *try) inTime(err error) error {
 func (t *try) watch(ctx context.Context) {
 	t.place.release()
 	b := &t.res.Baseline
-	sight, err := t.a.watch(ctx, t.m, *b, t.held, time.Now().Add(t.in.DownTimeout.D()), func() {}) // the pulse beats
+	sight, err := t.a.watch(ctx, t.m, *b, t.held, t.look, time.Now().Add(t.in.DownTimeout.D()), func() {}) // the pulse beats
 	if err != nil {
 		// Nothing was seen because nobody could look: another must.
 		sight.Done, sight.Evidence = false, err.Error()

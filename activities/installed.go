@@ -37,7 +37,9 @@ func (a *Activities) AwaitInstalled(ctx context.Context, in Watch) (Sight, error
 
 func (a *Activities) awaitInstalled(ctx context.Context, m config.Machine, in Watch, p *waitProgress) (Sight, error) {
 	for {
-		sight, err := a.awaitUp(ctx, m, in.Baseline, *p)
+		// Blindness ends no wait here: nothing is sent after it.
+		w := &waiter{a: a, m: m, base: in.Baseline}
+		sight, err := w.wait(ctx, *p)
 		if err != nil || !sight.Done {
 			return sight, err
 		}
@@ -68,7 +70,7 @@ func (a *Activities) staysUp(ctx context.Context, m config.Machine, settle time.
 	}
 	h := a.hold(ctx, m)
 	defer h.close()
-	return a.watch(ctx, m, Baseline{At: time.Now(), Up: true}, h, time.Now().Add(settle), func() { beat(ctx, p) })
+	return a.watch(ctx, m, Baseline{At: time.Now(), Up: true}, h, nil, time.Now().Add(settle), func() { beat(ctx, p) })
 }
 
 // downs says how often the machine went down again after it had been up.
