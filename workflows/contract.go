@@ -109,6 +109,11 @@ const (
 	Failed     Outcome = "failed"
 )
 
+// JobOutcomes are those that a job can have; the API's document lists them, too.
+var JobOutcomes = []Outcome{
+	Running, Back, Done, BugFiled, BugPending, NotBack, NoEffect, NotSent, Refused, StillOff, Cancelled, Failed,
+}
+
 // Result is a job's record: what the run returns, what the progress query
 // answers, and what the details in the Web UI are drawn from.
 type Result struct {
