@@ -14,9 +14,11 @@ type Activities struct {
 	Inventory func() *config.Inventory // the newest inventory that was read without mistakes
 	Runs      Runs                     // lists and reads runs, for FindLeftOff, RecallOff and Status
 	Prober    Prober                   // how machines are probed; all watches of a worker share it
+
+	lookouts *lookouts // New makes them
 }
 
 // New returns the activities with the prober of this machine's own network.
 func New(cfg *config.Config, inventory func() *config.Inventory) *Activities {
-	return &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D())}
+	return &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D()), lookouts: &lookouts{open: map[string]*lookout{}}}
 }

@@ -53,8 +53,11 @@ func (c Command) Undo(pending bool, retry config.Duration) Command {
 type Baseline struct {
 	At     time.Time `json:"at"`
 	Up     bool      `json:"up"`                // it answered probes
+	Lost   int       `json:"lost,omitempty"`    // probes that went unanswered before the one that was
 	BootID string    `json:"boot_id,omitempty"` // from the machine's own ForceCommand, if it has one
 	Down   bool      `json:"down,omitempty"`    // it has been seen down since
+
+	BootedAt time.Time `json:"booted_at,omitzero"` // by its SNMP agent and this worker's clock, if it has one that tells
 }
 
 // CommandResult is what a command did, as far as could be seen. An activity
@@ -80,6 +83,7 @@ type Sight struct {
 	SameBoot bool      `json:"same_boot,omitempty"` // proven not to have restarted since the baseline, seen silent or not
 	Up       bool      `json:"up,omitempty"`        // answers now, as its inventory entry asks
 	UpAt     time.Time `json:"up_at,omitzero"`
+	Blind    bool      `json:"blind,omitempty"`    // none of the site's canaries answers: nothing is known of a machine that does not
 	Evidence string    `json:"evidence,omitempty"` // "6 of 6 probes unanswered", "boot id changed", "held connection was reset"
 }
 
@@ -88,6 +92,13 @@ type Watch struct {
 	Machine  config.Name     `json:"machine"`
 	Baseline Baseline        `json:"baseline,omitzero"`
 	Timeout  config.Duration `json:"timeout"`
+}
+
+// Pause is the input of AwaitSight.
+type Pause struct {
+	Machine config.Name     `json:"machine"`
+	Timeout config.Duration `json:"timeout"`
+	Settle  config.Duration `json:"settle,omitzero"` // how long sight must last before it counts
 }
 
 // Progress is the heartbeat details of every command: after a heartbeat

@@ -55,6 +55,10 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 		t.res.Skipped = why
 		return t.res, nil
 	}
+	if in.DownTimeout > 0 {
+		t.look = a.lookOut(m)
+		defer func() { a.leave(t.look) }()
+	}
 	var stop func()
 	t.pulse, stop = startPulse(ctx, t.progress)
 	defer stop()
@@ -76,6 +80,7 @@ type try struct {
 	m     config.Machine
 	pulse *pulse
 	held  *held
+	look  *lookout
 
 	progress Progress
 	res      CommandResult
@@ -174,36 +179,6 @@ func (t *try) settled(ctx context.Context) (string, error) {
 	}
 }
 
-// baseline says how the machine is before the command. One answer of a few
-// probes is enough for "up".
-func (t *try) baseline(ctx context.Context) error {
-	l := t.a.Config.Ladder
-	b := &t.res.Baseline
-	b.At = time.Now()
-	for i := range max(l.DownProbes, 1) {
-		if i > 0 && !t.idle(ctx, l.ProbeInterval.D()) {
-			break
-		}
-		answered, err := t.a.Prober.Probe(ctx, t.m)
-		if err != nil {
-			return notSent("baseline: %w", err)
-		}
-		if b.Up = answered; answered {
-			break
-		}
-	}
-	select {
-	case <-stopping(ctx):
-		return meaning(Handover, "this worker stops before it has sent anything to %s", t.m.FQDN)
-	default:
-	}
-	if b.Up {
-		b.BootID = t.a.bootID(ctx, t.m)
-		t.held = t.a.hold(ctx, t.m)
-	}
-	return nil
-}
-
 func (t *try) idle(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -277,7 +252,11 @@ func (t *try) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil && MeaningOf(err) != Refused {
 		return ended(ctx, t.res)
 	}
-	return t.inTime(err)
+	err = t.inTime(err)
+	if MeaningOf(err) == NotSent && !mayTryAgain(err) && t.look.decide(ctx) {
+		return t.blind() // and not for want of the device
+	}
+	return err
 }
 
 // inTime forbids another attempt where the rung's time for them is over.
@@ -291,7 +270,7 @@ func (t *try) inTime(err error) error {
 // watch looks for the machine to go down.
 func (t *try) watch(ctx context.Context) {
 	b := &t.res.Baseline
-	sight, err := t.a.watch(ctx, t.m, *b, t.held, time.Now().Add(t.in.DownTimeout.D()), func() {}) // the pulse beats
+	sight, err := t.a.watch(ctx, t.m, *b, t.held, t.look, time.Now().Add(t.in.DownTimeout.D()), func() {}) // the pulse beats
 	if err != nil {
 		// Nothing was seen because nobody could look: another must.
 		sight.Done, sight.Evidence = false, err.Error()

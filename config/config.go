@@ -9,6 +9,7 @@ type Config struct {
 	API           API
 	Taskcluster   Taskcluster
 	Ladder        Ladder
+	Sight         Sight
 	Devices       Devices
 	Bugzilla      Bugzilla
 	Files         Files

@@ -21,12 +21,15 @@ const (
 )
 
 // ssh reads {"ssh": {"user", "key_file", "boot_id", "jump", "jump_key_file"},
-// "addr", "port", "probe"}.
-// Without "ssh" it says only how a machine that has no account is probed.
+// "addr", "port", "probe", "uptime"}.
+// Without "ssh" it says only how a machine that has no account is seen.
 func (r *reading) ssh(e *entry, m *draft) {
 	m.Addr = e.host(m.FQDN)
 	port := e.port(sshPort)
-	if !e.has("ssh") && !e.has("port") && (e.has("addr") || e.has("probe")) {
+	if e.has("uptime") {
+		m.Uptime = r.uptime(e)
+	}
+	if !e.has("ssh") && !e.has("port") && (e.has("addr") || e.has("probe") || e.has("uptime")) {
 		return
 	}
 	n := e.need("ssh")

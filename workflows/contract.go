@@ -40,6 +40,7 @@ const SweepID = "power_on_left"
 // Application error types of failed jobs, beside those of package activities.
 const (
 	NotBackError  = "not_back"
+	BlindError    = "blind"
 	ConflictError = "Conflict"
 )
 
@@ -69,6 +70,9 @@ const machinePrefix = "machine/"
 
 // BugID is the workflow ID of the run that files a machine's bug.
 func BugID(n config.Name) string { return "bug/" + n.String() }
+
+// SiteBugID is the workflow ID of the run that files a site's bug.
+func SiteBugID(site string) string { return "bug/site/" + site }
 
 // ReadID is the workflow ID of one read; reads run beside everything.
 func ReadID(task string, n config.Name, unique string) string {
@@ -105,6 +109,7 @@ const (
 	Refused    Outcome = "refused"     // the device refused it
 	Skipped    Outcome = "skipped"     // not tried; Why says what is missing
 	StillOff   Outcome = "off"         // powered off by roller, and could not be powered on
+	Blind      Outcome = "blind"       // roller could not see the machine's site
 	Cancelled  Outcome = "cancelled"
 	Failed     Outcome = "failed"
 )

@@ -129,7 +129,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	if len(live.Inventory().Machines()) == 0 {
 		logger.Warn("inventory", "warning", emptyInventory)
 	}
-	for _, warning := range slices.Concat(live.Inventory().Warnings, activities.UnknownHosts(cfg, live.Inventory())) {
+	for _, warning := range slices.Concat(live.Inventory().Warnings, cfg.CanaryWarnings(live.Inventory()), activities.UnknownHosts(cfg, live.Inventory())) {
 		logger.Warn("inventory", "warning", warning)
 	}
 	c, namespace, err := starter.Dial(logger)
