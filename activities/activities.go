@@ -4,6 +4,9 @@
 package activities
 
 import (
+	"context"
+	"time"
+
 	"github.com/mozilla-platform-ops/roller/config"
 )
 
@@ -16,9 +19,20 @@ type Activities struct {
 	Prober    Prober                   // how machines are probed; all watches of a worker share it
 
 	lookouts *lookouts // New makes them
+	witness  witness   // New makes it the activities themselves
+}
+
+// witness is what a machine shows of itself beside its answers to probes.
+type witness interface {
+	sshBanner(ctx context.Context, m config.Machine) bool
+	bootID(ctx context.Context, m config.Machine) string
+	bootedAt(ctx context.Context, m config.Machine) time.Time
+	hold(ctx context.Context, m config.Machine) *held
 }
 
 // New returns the activities with the prober of this machine's own network.
 func New(cfg *config.Config, inventory func() *config.Inventory) *Activities {
-	return &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D()), lookouts: &lookouts{open: map[string]*lookout{}}}
+	a := &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D()), lookouts: &lookouts{open: map[string]*lookout{}}}
+	a.witness = a
+	return a
 }

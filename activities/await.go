@@ -33,9 +33,9 @@ func (a *Activities) AwaitDown(ctx context.Context, in Watch) (Sight, error) {
 		return Sight{}, fail(err)
 	}
 	p := until(ctx, in.Timeout.D())
-	h := a.hold(ctx, m)
+	h := a.witness.hold(ctx, m)
 	defer h.close()
-	look := a.lookOut(m)
+	look := a.lookOutFor(ctx, m, in.Baseline)
 	defer a.leave(look)
 	sight, err := a.watch(ctx, m, in.Baseline, h, look, p.Until, func() { beat(ctx, p) })
 	switch {
@@ -64,7 +64,7 @@ func (a *Activities) AwaitUp(ctx context.Context, in Watch) (Sight, error) {
 		return Sight{}, fail(err)
 	}
 	p := until(ctx, in.Timeout.D())
-	w := &waiter{a: a, m: m, base: in.Baseline, seen: a.lookOut(m)}
+	w := &waiter{a: a, m: m, base: in.Baseline, seen: a.lookOutFor(ctx, m, in.Baseline)}
 	defer a.leave(w.seen)
 	sight, err := w.wait(ctx, p)
 	if err == nil && !sight.Done {
@@ -164,7 +164,7 @@ func (w *waiter) serves(ctx context.Context) bool {
 		return w.answers >= need
 	}
 	w.sight.Evidence = "answers probes and ssh"
-	w.closed = !w.a.sshBanner(ctx, w.m)
+	w.closed = !w.a.witness.sshBanner(ctx, w.m)
 	return !w.closed
 }
 

@@ -20,10 +20,10 @@ func (t *try) baseline(ctx context.Context) error {
 	default:
 	}
 	if b.Up {
-		b.BootID, b.BootedAt = t.a.bootID(ctx, t.m), t.a.bootedAt(ctx, t.m)
+		b.BootID, b.BootedAt = t.a.witness.bootID(ctx, t.m), t.a.witness.bootedAt(ctx, t.m)
 	}
 	// Some network drops pings and lets SSH through.
-	if t.held = t.a.hold(ctx, t.m); t.held != nil {
+	if t.held = t.a.witness.hold(ctx, t.m); t.held != nil {
 		b.Up = true
 	}
 	return nil
@@ -71,7 +71,7 @@ func (t *try) trustCanaries(ctx context.Context) error {
 		return t.blind()
 	}
 	t.a.leave(t.look)
-	t.look = nil
+	t.look, t.res.Baseline.DeafCanaries = nil, true
 	return nil
 }
 

@@ -19,10 +19,10 @@ type boot struct {
 func (a *Activities) boot(ctx context.Context, m config.Machine, base Baseline) boot {
 	var now boot
 	if base.BootID != "" {
-		now.id = a.bootID(ctx, m)
+		now.id = a.witness.bootID(ctx, m)
 	}
 	if now.id == "" && !base.BootedAt.IsZero() {
-		now.at = a.bootedAt(ctx, m)
+		now.at = a.witness.bootedAt(ctx, m)
 	}
 	return now
 }

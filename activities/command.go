@@ -57,7 +57,10 @@ type Baseline struct {
 	BootID string    `json:"boot_id,omitempty"` // from the machine's own ForceCommand, if it has one
 	Down   bool      `json:"down,omitempty"`    // it has been seen down since
 
-	BootedAt time.Time `json:"booted_at,omitzero"` // by its SNMP agent and this worker's clock, if it has one that tells
+	// DeafCanaries says that the site's canaries did not answer although the
+	// machine did: their silence says nothing.
+	DeafCanaries bool      `json:"deaf_canaries,omitempty"`
+	BootedAt     time.Time `json:"booted_at,omitzero"` // by its SNMP agent and this worker's clock, if it has one that tells
 }
 
 // CommandResult is what a command did, as far as could be seen. An activity

@@ -56,7 +56,7 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 		return t.res, nil
 	}
 	if in.DownTimeout > 0 {
-		t.look = a.lookOut(m)
+		t.look = a.lookOut(ctx, m)
 		defer func() { a.leave(t.look) }()
 	}
 	var stop func()
@@ -211,7 +211,7 @@ func (a *Activities) back(ctx context.Context, m config.Machine, since *Baseline
 	default:
 		return ""
 	}
-	if m.SSH != nil && !a.sshBanner(ctx, m) {
+	if m.SSH != nil && !a.witness.sshBanner(ctx, m) {
 		return ""
 	}
 	return evidence

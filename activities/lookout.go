@@ -44,8 +44,9 @@ type round struct {
 }
 
 // lookOut returns the lookout of a machine's site, nil where it has no canaries.
-// All methods may be called on nil. Whoever has one must leave it.
-func (a *Activities) lookOut(m config.Machine) *lookout {
+// All methods may be called on nil. Whoever has one must leave it. It serves
+// many activities, so that the end of ctx is not its own.
+func (a *Activities) lookOut(ctx context.Context, m config.Machine) *lookout {
 	canaries := a.Config.Sight.Of(m.WorkerGroup)
 	if len(canaries) == 0 {
 		return nil
@@ -54,21 +55,28 @@ func (a *Activities) lookOut(m config.Machine) *lookout {
 	defer a.lookouts.mu.Unlock()
 	l := a.lookouts.open[m.WorkerGroup]
 	if l == nil {
-		l = a.newLookout(m.WorkerGroup, canaries)
+		l = a.newLookout(context.WithoutCancel(ctx), m.WorkerGroup, canaries)
 		a.lookouts.open[m.WorkerGroup] = l
 	}
 	l.users++
 	return l
 }
 
-func (a *Activities) newLookout(site string, canaries []config.Canary) *lookout {
+// lookOutFor is lookOut where the canaries may be believed.
+func (a *Activities) lookOutFor(ctx context.Context, m config.Machine, b Baseline) *lookout {
+	if b.DeafCanaries {
+		return nil
+	}
+	return a.lookOut(ctx, m)
+}
+
+func (a *Activities) newLookout(ctx context.Context, site string, canaries []config.Canary) *lookout {
 	c := a.Config.Ladder
 	l := &lookout{
 		site: site, canaries: canaries, prober: a.Prober, need: max(c.DownProbes, 1),
 		interval: c.ProbeInterval.D(), timeout: c.ProbeTimeout.D(), news: make(chan struct{}),
 	}
-	// It serves many activities, so that none of their contexts is its own.
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { l.run(ctx, &running) })
 	l.close = func() { cancel(); running.Wait() }
@@ -166,18 +174,19 @@ func (l *lookout) saw(ctx context.Context, at time.Time) bool {
 	}
 }
 
-// around judges by the rounds that were sent within an interval before or after
-// a moment: one answer will do, and silence counts when all of them have ended.
+// around judges by the rounds that were sent at about a moment, of which there is
+// always one: an answer will do, and silence counts when all of them have ended.
 func (l *lookout) around(at time.Time) (seen, known bool, news <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	about := l.interval * 3 / 4
 	later, pending := false, false
 	for _, r := range l.rounds {
-		if r.at.Before(at.Add(-l.interval)) {
+		if r.at.Before(at.Add(-about)) {
 			continue
 		}
 		later = later || !r.at.Before(at)
-		if r.at.After(at.Add(l.interval)) {
+		if r.at.After(at.Add(about)) {
 			break
 		}
 		if r.ended && r.answered {
@@ -205,13 +214,13 @@ func (l *lookout) blind() bool {
 	return p.run >= p.need && !p.answered && p.last.Sub(p.first) >= p.spread
 }
 
-// decide waits until it is known whether the site can be seen now: it is when a
-// round sent from now on is answered. False where ctx ends first.
+// decide waits until it is known whether the site can be seen now: it is when the
+// newest round, or one after it, is answered. False where ctx ends first.
 func (l *lookout) decide(ctx context.Context) (blind bool) {
 	if l == nil {
 		return false
 	}
-	from := time.Now()
+	from := time.Now().Add(-l.interval)
 	for {
 		if l.blind() {
 			return true

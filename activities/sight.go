@@ -16,7 +16,7 @@ func (a *Activities) AwaitSight(ctx context.Context, in Pause) (Sight, error) {
 	if err != nil {
 		return Sight{}, fail(err)
 	}
-	look := a.lookOut(m)
+	look := a.lookOut(ctx, m)
 	defer a.leave(look)
 	if look == nil { // the canaries were taken out of the configuration
 		return Sight{Done: true, Evidence: "no canaries"}, nil
