@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mozilla-platform-ops/roller/activities"
@@ -235,5 +236,23 @@ func TestCancelWhileBlind(t *testing.T) {
 			require.Empty(t, w.sites)
 			require.WithinDuration(t, began.Add(pauseTime/2), r.EndedAt, time.Second)
 		})
+	}
+}
+
+// A site's bug is filed under one ID, so that two runs cannot file two.
+func TestSiteBugHasItsID(t *testing.T) {
+	t.Parallel()
+	for id, ok := range map[string]bool{SiteBugID("mdc1"): true, "bug/mine": false} {
+		w := newBlindWorld(t, "ssh_reboot")
+		w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue})
+		w.env.ExecuteWorkflow(BugType, BugInput{Site: &activities.SiteBug{Site: "mdc1"}, Limit: config.Duration(time.Hour), Retry: config.Duration(time.Minute)})
+		require.True(t, w.env.IsWorkflowCompleted())
+		if ok {
+			require.NoError(t, w.env.GetWorkflowError())
+			require.Len(t, w.sites, 1)
+			continue
+		}
+		require.ErrorContains(t, w.env.GetWorkflowError(), ConflictError)
+		require.Empty(t, w.sites)
 	}
 }

@@ -28,15 +28,20 @@ func (in BugInput) file(ctx workflow.Context, limit time.Duration) workflow.Futu
 	return workflow.ExecuteActivity(forBug(ctx, limit), a.BugzillaFile, in.Bug)
 }
 
-// FileBug files one machine's bug, or one site's, in a run of its own, so that the job that
-// gave up can end at once while Bugzilla is down. Each try looks for the bug
-// before it creates one, so a lost answer never makes two.
+// FileBug files one machine's bug, or one site's, in a run of its own, so that
+// the job that gave up can end at once while Bugzilla is down. Each try looks for
+// the bug before it creates one, so a lost answer never makes two.
 // Errors: Conflict for a run that a person started under any other ID than the
 // machine's bug's: it would file beside it.
 func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 	var out activities.BugResult
 	var err error
-	if in.Bug.Machine, err = underBugID(ctx, in.Bug.Machine); err != nil {
+	if in.Site != nil {
+		err = underSiteBugID(ctx, in.Site.Site)
+	} else {
+		in.Bug.Machine, err = underBugID(ctx, in.Bug.Machine)
+	}
+	if err != nil {
 		return out, err
 	}
 	deadline := workflow.Now(ctx).Add(in.Limit.D())
@@ -61,6 +66,14 @@ func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 			return out, err
 		}
 	}
+}
+
+// underSiteBugID fails for a run that has not the ID of the site's bug.
+func underSiteBugID(ctx workflow.Context, site string) error {
+	if id := SiteBugID(site); workflow.GetInfo(ctx).WorkflowExecution.ID != id {
+		return temporal.NewNonRetryableApplicationError("the bug of site "+site+" is filed under "+id+" only", ConflictError, nil)
+	}
+	return nil
 }
 
 // underBugID returns the machine's one name. It fails for a run that no job started and that has not the ID of the
