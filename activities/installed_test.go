@@ -53,8 +53,8 @@ func TestAwaitInstalledThatRestarts(t *testing.T) {
 		says    string
 	}{
 		"at once":          {record: ".", says: "answers probes"},
-		"once":             {record: ".xxx.", says: "was up and restarted, 1 times, then answers probes"},
-		"on a new attempt": {record: ".xxx.", details: waitProgress{Until: time.Now().Add(time.Hour), Downs: 2}, says: "was up and restarted, 3 times, then answers probes"},
+		"once":             {record: "......xxxxxx.", says: "was up and restarted, 1 times, then answers probes"},
+		"on a new attempt": {record: "......xxxxxx.", details: waitProgress{Until: time.Now().Add(time.Hour), Downs: 2}, says: "was up and restarted, 3 times, then answers probes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -71,7 +71,7 @@ func TestAwaitInstalledEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("not up", func(t *testing.T) {
 		t.Parallel()
-		r := bench(t, ".xxx")
+		r := bench(t, "......xxxxxx")
 		sight, err := execute(t, r.AwaitInstalled, r.awaitInstall(2*time.Second, time.Second), call{})
 		require.NoError(t, err)
 		require.True(t, sight.Done)
