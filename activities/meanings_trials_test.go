@@ -189,7 +189,7 @@ func silentListener(t *testing.T) (host string, port int) {
 func xenTrial(f lab.XAPIFaults, spoil func(r *rig)) trial {
 	return func(t *testing.T) (int, error) {
 		r := newVM(t, lab.Faults{})
-		r.Config.Devices.XenTimeout = config.Duration(time.Second)
+		r.Config.Devices.XenTimeout = config.Duration(4 * time.Second)
 		r.Config.Devices.XenShutdown = config.Duration(time.Second)
 		r.machine.Kill()
 		r.lab.XAPI().SetFaults(f)

@@ -142,7 +142,7 @@ func TestStatusWithoutSome(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, m := statusRig(t, c.faults)
-			r.Config.Devices.StatusTimeout = config.Duration(5 * time.Second)
+			r.Config.Devices.StatusTimeout = config.Duration(20 * time.Second)
 			if c.spoil != nil {
 				c.spoil(r, m)
 			}

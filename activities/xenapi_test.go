@@ -14,7 +14,7 @@ import (
 func newVM(t *testing.T, faults lab.Faults) *rig {
 	t.Helper()
 	r := newRig(t, lab.Spec{VM: true, NoBMC: true, NoOutlet: true, Faults: faults})
-	r.Config.Devices.XenTimeout = config.Duration(2 * time.Second)
+	r.Config.Devices.XenTimeout = config.Duration(5 * time.Second)
 	r.Config.Devices.XenShutdown = config.Duration(3 * time.Second)
 	return r
 }
@@ -108,7 +108,7 @@ func TestXenMeanings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newVM(t, lab.Faults{})
-			r.Config.Devices.XenTimeout = config.Duration(time.Second)
+			r.Config.Devices.XenTimeout = config.Duration(5 * time.Second)
 			r.Config.Devices.XenShutdown = config.Duration(time.Second)
 			if c.action == On {
 				r.machine.Kill()
