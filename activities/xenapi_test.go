@@ -201,3 +201,16 @@ func FuzzXenAnswer(f *testing.F) {
 		}
 	})
 }
+
+// What each of XAPI's codes says about the command that it answers.
+func TestXenCodes(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]Meaning{
+		"OTHER_OPERATION_IN_PROGRESS": NotSent, "HOST_STILL_BOOTING": NotSent, "SESSION_INVALID": NotSent, "TOO_MANY_PENDING_TASKS": NotSent,
+		"INTERNAL_ERROR": Unknown, "TASK_CANCELLED": Unknown, "VM_SHUTDOWN_TIMEOUT": Unknown, "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT": Unknown,
+		"VM_CRASHED": Unknown, "VM_REBOOTED": Unknown, "VM_HALTED": Unknown, "CANNOT_CONTACT_HOST": Unknown, "OPERATION_PARTIALLY_FAILED": Unknown,
+		"SESSION_AUTHENTICATION_FAILED": Refused, "UUID_INVALID": Refused, "VM_BAD_POWER_STATE": Refused, "VM_LACKS_FEATURE": Refused, "RBAC_PERMISSION_DENIED": Refused,
+	} {
+		require.Equal(t, want, xenMeaning(&xenError{code: code}), code)
+	}
+}
