@@ -14,6 +14,7 @@ type Activities struct {
 	Inventory func() *config.Inventory // the newest inventory that was read without mistakes
 	Runs      Runs                     // lists and reads runs, for FindLeftOff, RecallOff and Status
 	Prober    Prober                   // how machines are probed; all watches of a worker share it
+	Turns     Turns                    // who may speak to a device; nil: everybody, as in a terminal
 }
 
 // New returns the activities with the prober of this machine's own network.

@@ -94,7 +94,9 @@ type Watch struct {
 // timeout it is what the workflow still knows about the lost attempt.
 type Progress struct {
 	Phase    Phase     `json:"phase"`
-	FirstTry time.Time `json:"first_try,omitzero"` // of this activity, over all its attempts
+	FirstTry time.Time `json:"first_try,omitzero"` // of this activity, over all its attempts, and later by all waits for its turn
+	Asked    time.Time `json:"asked,omitzero"`     // when it began to wait for a turn that it has not had yet, over all its attempts
+	Waiting  string    `json:"waiting,omitempty"`  // the device at which it waits for its turn now
 	Baseline Baseline  `json:"baseline,omitzero"`
 }
 

@@ -76,7 +76,10 @@ func fail(err error) error {
 		return canceled
 	}
 	m := MeaningOf(err)
-	if mayTryAgain(err) {
+	switch {
+	case mayTryAgain(err) && isNoTurn(err):
+		return temporal.NewApplicationErrorWithOptions(err.Error(), string(m), temporal.ApplicationErrorOptions{NextRetryDelay: turnAgain})
+	case mayTryAgain(err):
 		return temporal.NewApplicationError(err.Error(), string(m))
 	}
 	return temporal.NewNonRetryableApplicationError(err.Error(), string(m), nil)

@@ -60,6 +60,8 @@ type Timing struct {
 	LastLook  config.Duration `json:"last_look"`
 	Heartbeat config.Duration `json:"heartbeat"`
 	SoftOff   config.Duration `json:"soft_off,omitzero"`
+	Turn      config.Duration `json:"turn,omitzero"`
+	TurnLimit config.Duration `json:"turn_limit,omitzero"`
 }
 
 // ResolveJob finds the machine and says which rungs can be tried on it. It
@@ -149,6 +151,7 @@ func timing(cfg *config.Config) Timing {
 		OffDelay: l.OffDelay, PDUDelay: l.PDUDelay, OnAlarm: l.OnAlarm, OnLimit: l.OnLimit,
 		OnRetry: l.OnRetry, BugWait: l.BugWait, BugLimit: l.BugLimit, BugRetry: l.BugRetry,
 		Command: l.CommandTime, Retry: l.RetryInterval, LastLook: l.LastLook, Heartbeat: l.Heartbeat,
+		Turn: l.TurnWait, TurnLimit: l.TurnLimit,
 		SoftOff: cfg.Devices.IPMIStatusWait,
 	}
 }

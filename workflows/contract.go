@@ -26,6 +26,7 @@ const (
 	SweepType   = "power_on_left" // looks for closed runs that left a machine off
 	RestoreType = "restore"       // sees to one of them
 	PowerOnType = "power_on"      // powers the machine on, under the machine's own ID
+	TurnType    = "turn"          // one turn at a device, under the device's own ID
 )
 
 // ProgressQuery answers with the Result so far.
@@ -77,6 +78,10 @@ func ReadID(task string, n config.Name, unique string) string {
 
 // RestoreID is the workflow ID of the run that sees to what a closed run left off.
 func RestoreID(runID string) string { return "restore/" + runID }
+
+// DeviceID is the workflow ID of the turn at a device: Temporal admits one open
+// run per ID, and that is what makes all others wait.
+func DeviceID(d config.Device) string { return "device/" + d.String() }
 
 // Job is the input of every task. The two names alone are enough; the rest is
 // what the API knows of the request.

@@ -180,7 +180,7 @@ func spelled(in Job) config.Name {
 func (r *run) read(ctx workflow.Context, s step) error {
 	var out activities.ReadResult
 	err := workflow.ExecuteActivity(forRead(ctx, r.plan.Timing, r.result.Task+" "+r.plan.Machine.String()), s.activity,
-		activities.Read{Machine: r.plan.Machine, JobID: MachineID(r.plan.Machine)}).Get(ctx, &out)
+		activities.Read{Machine: r.plan.Machine, RungRetry: r.plan.Timing.RungRetry, JobID: MachineID(r.plan.Machine)}).Get(ctx, &out)
 	if err != nil {
 		return err
 	}

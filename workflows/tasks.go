@@ -92,6 +92,7 @@ func Register(r worker.WorkflowRegistry) {
 	for spelled, task := range config.Spellings() {
 		register(spelled, task)
 	}
+	r.RegisterWorkflowWithOptions(Turn, workflow.RegisterOptions{Name: TurnType})
 	r.RegisterWorkflowWithOptions(FileBug, workflow.RegisterOptions{Name: BugType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: SweepType})
 	r.RegisterWorkflowWithOptions(Restore, workflow.RegisterOptions{Name: RestoreType})

@@ -142,6 +142,9 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	}
 	acts := activities.New(cfg, live.Inventory)
 	acts.Runs = c
+	turns := starter.NewTurns(c, namespace)
+	defer turns.Close()
+	acts.Turns = turns
 	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
 	return worker.New(c, acts).Run(ctx)
 }
