@@ -23,6 +23,7 @@ type Spec struct {
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
 	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
 	Moonshot    bool   `json:"moonshot,omitempty"`    // a chassis manager speaks HP's REST
+	Chassis     string `json:"chassis,omitempty"`     // of Moonshot: machines of one name share a manager; "" is one of its own
 }
 
 // FQDN returns the machine's name as the inventory files spell it.

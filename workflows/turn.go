@@ -13,6 +13,9 @@ type TurnAsk = activities.TurnAsk
 // HeldTurn is a device that is held.
 type HeldTurn = activities.Turn
 
+// Progress is what a command's heartbeats say.
+type Progress = activities.Progress
+
 // Rank says who goes before whom at a device.
 type Rank = activities.Rank
 
