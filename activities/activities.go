@@ -4,6 +4,9 @@
 package activities
 
 import (
+	"context"
+	"time"
+
 	"github.com/mozilla-platform-ops/roller/config"
 )
 
@@ -14,9 +17,23 @@ type Activities struct {
 	Inventory func() *config.Inventory // the newest inventory that was read without mistakes
 	Runs      Runs                     // lists and reads runs, for FindLeftOff, RecallOff and Status
 	Prober    Prober                   // how machines are probed; all watches of a worker share it
+	Turns     Turns                    // who may speak to a device; nil: everybody, as in a terminal
+
+	lookouts *lookouts // New makes them
+	witness  witness   // New makes it the activities themselves
+}
+
+// witness is what a machine shows of itself beside its answers to probes.
+type witness interface {
+	sshBanner(ctx context.Context, m config.Machine) bool
+	bootID(ctx context.Context, m config.Machine) string
+	bootedAt(ctx context.Context, m config.Machine) time.Time
+	hold(ctx context.Context, m config.Machine) *held
 }
 
 // New returns the activities with the prober of this machine's own network.
 func New(cfg *config.Config, inventory func() *config.Inventory) *Activities {
-	return &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D())}
+	a := &Activities{Config: cfg, Inventory: inventory, Prober: NewProber(cfg.Ladder.ProbeTimeout.D()), lookouts: &lookouts{open: map[string]*lookout{}}}
+	a.witness = a
+	return a
 }

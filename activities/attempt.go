@@ -106,11 +106,15 @@ func (f fence) check(ctx context.Context) error {
 	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
 		return notSent("the time of this attempt was over before the command could be sent")
 	}
-	elapsed := max(time.Since(f.start), time.Now().Round(0).Sub(f.wall))
-	if f.limit > 0 && elapsed > f.limit {
+	if elapsed := f.elapsed(); f.limit > 0 && elapsed > f.limit {
 		return notSent("this worker was held up for %s before it could send the command", elapsed.Round(time.Second))
 	}
 	return nil
+}
+
+// elapsed is the time since the start by whichever clock saw more of it.
+func (f fence) elapsed() time.Duration {
+	return max(time.Since(f.start), time.Now().Round(0).Sub(f.wall))
 }
 
 // pulse heartbeats through an attempt whatever it is busy with, and notices when
@@ -120,17 +124,31 @@ type pulse struct {
 	fence   fence
 	stalled error // why this attempt must not send any more
 	details Progress
+	beaten  time.Time // when the last heartbeat was given to the SDK
 }
 
-// startPulse begins with the first tick, not at once: the SDK sends the first
-// heartbeat of an attempt without delay, and that should be the one that has the
-// baseline.
-func startPulse(ctx context.Context, details Progress) (p *pulse, stop func()) {
+const (
+	// HeartbeatWindow is how long the SDK of a worker of commands keeps a
+	// heartbeat that follows another; the worker sets it.
+	HeartbeatWindow = 100 * time.Millisecond
+	// cancelWithin is how soon a command learns of a cancel, which comes with the
+	// answer to a heartbeat. A bulk job, for which there may be a thousand others,
+	// learns of it with the heartbeats that it needs anyway.
+	cancelWithin = 3 * time.Second
+)
+
+// startPulse begins with the first tick, not at once: the first heartbeat that
+// most attempts send is the one that has the baseline.
+func startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
 	p = &pulse{fence: newFence(ctx), details: details}
 	ctx, cancel := context.WithCancel(ctx)
 	var ticking sync.WaitGroup
 	ticking.Go(func() {
-		ticker := time.NewTicker(heartbeatEvery(ctx))
+		every := heartbeatEvery(ctx)
+		if rank < BulkRank {
+			every = min(every, cancelWithin)
+		}
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
 			select {
@@ -152,6 +170,17 @@ func (p *pulse) set(ctx context.Context, details Progress) {
 	p.beat(ctx)
 }
 
+// reach is set for what the server must know before anything else is done: when
+// it returns the server has it, if it can be reached at all, and has said whether
+// this attempt is still its own.
+func (p *pulse) reach(ctx context.Context, details Progress) {
+	p.mu.Lock()
+	early := HeartbeatWindow - time.Since(p.beaten)
+	p.mu.Unlock()
+	pause(ctx, early)
+	p.set(ctx, details)
+}
+
 func (p *pulse) beat(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,6 +189,7 @@ func (p *pulse) beat(ctx context.Context) {
 	}
 	p.fence = newFence(ctx)
 	beat(ctx, p.details)
+	p.beaten = time.Now()
 }
 
 // ready is asked at the last moment before a command goes out.
@@ -174,6 +204,9 @@ func (p *pulse) ready(ctx context.Context) error {
 
 // pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -12,6 +12,7 @@ import (
 // worker, goes on until the same time.
 type waitProgress struct {
 	Until time.Time `json:"until"`
+	Downs int       `json:"downs,omitempty"` // for AwaitInstalled: how often the machine was up and went down again
 }
 
 // until returns when a wait ends, over all its attempts.
@@ -33,9 +34,11 @@ func (a *Activities) AwaitDown(ctx context.Context, in Watch) (Sight, error) {
 		return Sight{}, fail(err)
 	}
 	p := until(ctx, in.Timeout.D())
-	h := a.hold(ctx, m)
+	h := a.witness.hold(ctx, m)
 	defer h.close()
-	sight, err := a.watch(ctx, m, in.Baseline, h, p.Until, func() { beat(ctx, p) })
+	look := a.lookOutFor(ctx, m, in.Baseline)
+	defer a.leave(look)
+	sight, err := a.watch(ctx, m, in.Baseline, h, look, p.Until, func() { beat(ctx, p) })
 	switch {
 	case err != nil:
 		err = final(err) // the time is over
@@ -47,14 +50,14 @@ func (a *Activities) AwaitDown(ctx context.Context, in Watch) (Sight, error) {
 	return sight, fail(err)
 }
 
-// bootIDReads is how often a machine that is up otherwise is asked for its boot
-// ID before it is called up without one.
-const bootIDReads = 3
+// identityReads is how often a machine that is up otherwise is asked for its
+// identity before it is called up without one.
+const identityReads = 3
 
 // AwaitUp waits until a machine is up as its inventory entry asks: it answers
 // probes and, where it has SSH, shows a banner. Not up at the timeout is a
-// result. Where the baseline has a boot ID, that decides whether the machine
-// that is up has restarted. Errors: Handover when the worker stops, NotSent
+// result, and so is that nothing can be seen. Where the baseline has an identity,
+// that decides whether the machine that is up has restarted. Errors: Handover when the worker stops, NotSent
 // when no probe could be made.
 func (a *Activities) AwaitUp(ctx context.Context, in Watch) (Sight, error) {
 	m, err := a.lookup(in.Machine)
@@ -62,7 +65,9 @@ func (a *Activities) AwaitUp(ctx context.Context, in Watch) (Sight, error) {
 		return Sight{}, fail(err)
 	}
 	p := until(ctx, in.Timeout.D())
-	sight, err := a.awaitUp(ctx, m, in.Baseline, p)
+	w := &waiter{a: a, m: m, base: in.Baseline, seen: a.lookOutFor(ctx, m, in.Baseline)}
+	defer a.leave(w.seen)
+	sight, err := w.wait(ctx, p)
 	if err == nil && !sight.Done {
 		if ctx.Err() != nil {
 			err = ended(ctx)
@@ -73,15 +78,19 @@ func (a *Activities) AwaitUp(ctx context.Context, in Watch) (Sight, error) {
 	return sight, fail(err)
 }
 
-func (a *Activities) awaitUp(ctx context.Context, m config.Machine, base Baseline, p waitProgress) (Sight, error) {
+// wait looks once an interval, until the machine is up, the site cannot be seen,
+// or the time is over.
+func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 	over := time.NewTimer(time.Until(p.Until))
 	beats := time.NewTicker(heartbeatEvery(ctx))
-	probes := time.NewTicker(a.Config.Ladder.ProbeInterval.D())
+	probes := time.NewTicker(w.a.Config.Ladder.ProbeInterval.D())
 	defer func() { over.Stop(); beats.Stop(); probes.Stop() }()
-	w := waiter{a: a, m: m, base: base}
 	for {
 		if w.look(ctx) {
 			return w.sight, nil
+		}
+		if !w.answered && w.seen.blind() {
+			return w.sightless(), nil
 		}
 	idle:
 		for {
@@ -91,7 +100,7 @@ func (a *Activities) awaitUp(ctx context.Context, m config.Machine, base Baselin
 			case <-stopping(ctx):
 				return w.sight, nil
 			case <-over.C:
-				return w.giveUp()
+				return w.giveUp(ctx)
 			case <-beats.C:
 				beat(ctx, p)
 			case <-probes.C:
@@ -106,31 +115,33 @@ type waiter struct {
 	a      *Activities
 	m      config.Machine
 	base   Baseline
+	seen   *lookout
 	sight  Sight
 	reads  int
 	sent   int
 	lost   int
 	closed bool // it answers probes, but shows no SSH banner
 	err    error
+
+	answered bool // the newest probe was
+	answers  int  // since it was silent last
+	silence  int  // probes in a row unanswered
 }
 
 // look probes once and reports whether the machine is up.
 func (w *waiter) look(ctx context.Context) bool {
-	answered, err := w.a.Prober.Probe(ctx, w.m)
-	if w.err = err; err != nil {
+	w.answered, w.err = w.a.Prober.Probe(ctx, w.m)
+	if w.err != nil {
 		return false
 	}
 	w.sent++
-	if !answered {
+	if !w.answered {
 		w.lost++
+		w.silence++
 		return false
 	}
-	if w.closed = w.m.SSH != nil && !w.a.sshBanner(ctx, w.m); w.closed {
+	if !w.serves(ctx) {
 		return false
-	}
-	w.sight.Evidence = "answers probes"
-	if w.m.SSH != nil {
-		w.sight.Evidence = "answers probes and ssh"
 	}
 	if !w.identified(ctx) {
 		return false
@@ -139,31 +150,59 @@ func (w *waiter) look(ctx context.Context) bool {
 	return true
 }
 
-// identified compares boot IDs where there are any, and reports whether nothing
+// serves reports whether a machine that answers a probe is up: it shows its SSH
+// banner or, where it has no SSH, has answered as many probes as it takes to call
+// one down, with no silence as long between them. One stray reply is not "up".
+func (w *waiter) serves(ctx context.Context) bool {
+	need := w.a.Config.Ladder.DownProbes
+	if w.silence >= need {
+		w.answers = 0
+	}
+	w.silence = 0
+	w.answers++
+	if w.m.SSH == nil {
+		w.sight.Evidence = "answers probes"
+		return w.answers >= need
+	}
+	w.sight.Evidence = "answers probes and ssh"
+	w.closed = !w.a.witness.sshBanner(ctx, w.m)
+	return !w.closed
+}
+
+// identified compares identities where there are any, and reports whether nothing
 // is left to ask.
 func (w *waiter) identified(ctx context.Context) bool {
-	if w.base.BootID == "" {
+	if !w.base.known() {
 		return true
 	}
-	id := w.a.bootID(ctx, w.m)
+	restarted, known, evidence := w.base.compare(w.a.boot(ctx, w.m, w.base))
 	w.reads++
 	switch {
-	case id == "" && w.reads < bootIDReads:
+	case !known && w.reads < identityReads:
 		return false
-	case id == "":
-		w.sight.Evidence += ", boot id cannot be read"
-	case id == w.base.BootID:
-		w.sight.SameBoot = true
-		w.sight.Evidence += ", boot id unchanged: it has not restarted"
-	default:
+	case !known:
+		w.sight.Evidence += ", its identity cannot be read"
+	case restarted:
 		w.sight.Rebooted = true
-		w.sight.Evidence += ", boot id changed"
+		w.sight.Evidence += ", " + evidence
+	default:
+		w.sight.SameBoot = true
+		w.sight.Evidence += ", " + evidence + ": it has not restarted"
 	}
 	return true
 }
 
+// sightless ends a wait that can see nothing.
+func (w *waiter) sightless() Sight {
+	w.sight.Done, w.sight.Blind, w.sight.Evidence = true, true, w.seen.text()
+	return w.sight
+}
+
 // giveUp says what was seen until the time was over.
-func (w *waiter) giveUp() (Sight, error) {
+func (w *waiter) giveUp(ctx context.Context) (Sight, error) {
+	if !w.answered && w.seen.decide(ctx) {
+		return w.sightless(), nil
+	}
 	if w.sent == 0 && w.err != nil {
 		return w.sight, final(notSent("wait for up: %w", w.err))
 	}

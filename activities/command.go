@@ -16,6 +16,9 @@ const (
 	Cycle  Action = "cycle"  // off and on by the device itself
 	Off    Action = "off"
 	On     Action = "on"
+
+	Netboot   Action = "netboot"    // boot from the network, for once
+	ClearBoot Action = "clear_boot" // the next boot is from the disk again
 )
 
 // Command is the input of every activity that changes a machine's power:
@@ -23,8 +26,8 @@ const (
 type Command struct {
 	Machine config.Name `json:"machine"`
 	Action  Action      `json:"action"`
-	// Target is the device that Off and On act on: they need one. All other
-	// actions are for the device that the inventory names.
+	// Target is the device that Off, On, Netboot and ClearBoot act on: they need
+	// one. All other actions are for the device that the inventory names.
 	Target Target `json:"target,omitzero"`
 	// DownTimeout is how long to watch, after the command, for the machine to
 	// go down. Zero: do not probe the machine at all; with Off and On the
@@ -53,8 +56,14 @@ func (c Command) Undo(pending bool, retry config.Duration) Command {
 type Baseline struct {
 	At     time.Time `json:"at"`
 	Up     bool      `json:"up"`                // it answered probes
+	Lost   int       `json:"lost,omitempty"`    // probes that went unanswered before the one that was
 	BootID string    `json:"boot_id,omitempty"` // from the machine's own ForceCommand, if it has one
 	Down   bool      `json:"down,omitempty"`    // it has been seen down since
+
+	// DeafCanaries says that the site's canaries did not answer although the
+	// machine did: their silence says nothing.
+	DeafCanaries bool      `json:"deaf_canaries,omitempty"`
+	BootedAt     time.Time `json:"booted_at,omitzero"` // by its SNMP agent and this worker's clock, if it has one that tells
 }
 
 // CommandResult is what a command did, as far as could be seen. An activity
@@ -69,6 +78,9 @@ type CommandResult struct {
 	Baseline Baseline `json:"baseline,omitzero"`
 	Watch    Sight    `json:"watch,omitzero"`
 	Power    string   `json:"power,omitempty"` // "on" or "off" as read back from the device, where it was read
+	// NetbootLeft says, of a netboot, that network boot was set, no power-cycle
+	// followed and clearing it failed.
+	NetbootLeft bool `json:"netboot_left,omitempty"`
 }
 
 // Sight is what watching a machine saw.
@@ -80,21 +92,33 @@ type Sight struct {
 	SameBoot bool      `json:"same_boot,omitempty"` // proven not to have restarted since the baseline, seen silent or not
 	Up       bool      `json:"up,omitempty"`        // answers now, as its inventory entry asks
 	UpAt     time.Time `json:"up_at,omitzero"`
+	Blind    bool      `json:"blind,omitempty"`    // none of the site's canaries answers: nothing is known of a machine that does not
 	Evidence string    `json:"evidence,omitempty"` // "6 of 6 probes unanswered", "boot id changed", "held connection was reset"
 }
 
-// Watch is the input of AwaitDown and AwaitUp.
+// Watch is the input of AwaitDown, AwaitUp and AwaitInstalled.
 type Watch struct {
 	Machine  config.Name     `json:"machine"`
 	Baseline Baseline        `json:"baseline,omitzero"`
 	Timeout  config.Duration `json:"timeout"`
+	// Settle is how long a machine that is up must stay so, for AwaitInstalled.
+	Settle config.Duration `json:"settle,omitzero"`
+}
+
+// Pause is the input of AwaitSight.
+type Pause struct {
+	Machine config.Name     `json:"machine"`
+	Timeout config.Duration `json:"timeout"`
+	Settle  config.Duration `json:"settle,omitzero"` // how long sight must last before it counts
 }
 
 // Progress is the heartbeat details of every command: after a heartbeat
 // timeout it is what the workflow still knows about the lost attempt.
 type Progress struct {
 	Phase    Phase     `json:"phase"`
-	FirstTry time.Time `json:"first_try,omitzero"` // of this activity, over all its attempts
+	FirstTry time.Time `json:"first_try,omitzero"` // of this activity, over all its attempts, and later by all waits for its turn
+	Asked    time.Time `json:"asked,omitzero"`     // when it began to wait for a turn that it has not had yet, over all its attempts
+	Waiting  string    `json:"waiting,omitempty"`  // the device at which it waits for its turn now
 	Baseline Baseline  `json:"baseline,omitzero"`
 }
 

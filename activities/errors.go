@@ -21,6 +21,10 @@ const (
 	// password, an unknown outlet). Trying again is of no use.
 	Refused Meaning = "Refused"
 
+	// Blind means that nothing was sent because none of the site's canaries
+	// answers: the machine cannot be judged. The same is tried again once they do.
+	Blind Meaning = "Blind"
+
 	// NoAnswer means that a ping was not answered as asked.
 	NoAnswer Meaning = "NoAnswer"
 	// Handover means that the worker is stopping and another one must go on. It may be
@@ -76,7 +80,10 @@ func fail(err error) error {
 		return canceled
 	}
 	m := MeaningOf(err)
-	if mayTryAgain(err) {
+	switch {
+	case mayTryAgain(err) && isNoTurn(err):
+		return temporal.NewApplicationErrorWithOptions(err.Error(), string(m), temporal.ApplicationErrorOptions{NextRetryDelay: turnAgain})
+	case mayTryAgain(err):
 		return temporal.NewApplicationError(err.Error(), string(m))
 	}
 	return temporal.NewNonRetryableApplicationError(err.Error(), string(m), nil)

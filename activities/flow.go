@@ -13,7 +13,8 @@ import (
 
 // deed is what a protocol brings to command.
 type deed struct {
-	actions []Action
+	protocol string // decides the device whose turn is taken, see config.Devices.Of
+	actions  []Action
 	// missing says what the inventory lacks; "" if nothing.
 	missing func(m config.Machine) string
 	// needsUp skips a machine that answers no probes.
@@ -55,9 +56,17 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 		t.res.Skipped = why
 		return t.res, nil
 	}
+	if in.DownTimeout > 0 {
+		t.look = a.lookOut(ctx, m)
+		defer func() { a.leave(t.look) }()
+	}
 	var stop func()
-	t.pulse, stop = startPulse(ctx, t.progress)
+	t.place = a.newPlace(ctx, m, d.protocol, in.Action, &t.progress)
+	t.pulse, stop = startPulse(ctx, t.progress, t.place.ask.Rank)
 	defer stop()
+	t.place.tell = func() { t.pulse.set(ctx, t.progress) }
+	ctx = withPlace(ctx, t.place)
+	defer t.place.release()
 	defer func() { t.held.close() }()
 	if err := t.run(ctx); err != nil {
 		return t.res, t.failed(ctx, err)
@@ -76,6 +85,8 @@ type try struct {
 	m     config.Machine
 	pulse *pulse
 	held  *held
+	place *place
+	look  *lookout
 
 	progress Progress
 	res      CommandResult
@@ -131,6 +142,9 @@ func (t *try) run(ctx context.Context) error {
 // prepare takes the baseline and reports whether there is nothing to send.
 func (t *try) prepare(ctx context.Context, verify bool) (bool, error) {
 	if verify {
+		if err := t.place.take(ctx); err != nil {
+			return false, err
+		}
 		state, err := t.d.power(ctx, t.m)
 		if err == nil && state == string(t.in.Action) && t.in.Action == On && t.in.Pending {
 			state, err = t.settled(ctx)
@@ -143,8 +157,21 @@ func (t *try) prepare(ctx context.Context, verify bool) (bool, error) {
 	}
 	if t.in.DownTimeout == 0 {
 		t.res.Baseline.At = time.Now()
-		return false, nil
+		return false, t.place.take(ctx)
 	}
+	if done, err := t.survey(ctx); done || err != nil {
+		return done, err
+	}
+	asked := time.Now()
+	if err := t.place.take(ctx); err != nil {
+		return false, err
+	}
+	return t.surveyAgain(ctx, time.Since(asked))
+}
+
+// survey takes the baseline and reports whether it says that there is nothing to
+// send.
+func (t *try) survey(ctx context.Context) (bool, error) {
 	if err := t.baseline(ctx); err != nil {
 		return false, err
 	}
@@ -168,40 +195,15 @@ func (t *try) settled(ctx context.Context) (string, error) {
 		if err != nil || state != string(On) || left <= 0 {
 			return state, err
 		}
-		if !t.idle(ctx, min(t.d.every, left)) {
+		lasted := false
+		err = aside(ctx, func() { lasted = t.idle(ctx, min(t.d.every, left)) })
+		if !lasted {
 			return "", meaning(Handover, "this attempt ended while an earlier power off may be under way")
 		}
-	}
-}
-
-// baseline says how the machine is before the command. One answer of a few
-// probes is enough for "up".
-func (t *try) baseline(ctx context.Context) error {
-	l := t.a.Config.Ladder
-	b := &t.res.Baseline
-	b.At = time.Now()
-	for i := range max(l.DownProbes, 1) {
-		if i > 0 && !t.idle(ctx, l.ProbeInterval.D()) {
-			break
-		}
-		answered, err := t.a.Prober.Probe(ctx, t.m)
 		if err != nil {
-			return notSent("baseline: %w", err)
-		}
-		if b.Up = answered; answered {
-			break
+			return "", err
 		}
 	}
-	select {
-	case <-stopping(ctx):
-		return meaning(Handover, "this worker stops before it has sent anything to %s", t.m.FQDN)
-	default:
-	}
-	if b.Up {
-		b.BootID = t.a.bootID(ctx, t.m)
-		t.held = t.a.hold(ctx, t.m)
-	}
-	return nil
 }
 
 func (t *try) idle(ctx context.Context, d time.Duration) bool {
@@ -236,7 +238,7 @@ func (a *Activities) back(ctx context.Context, m config.Machine, since *Baseline
 	default:
 		return ""
 	}
-	if m.SSH != nil && !a.sshBanner(ctx, m) {
+	if m.SSH != nil && !a.witness.sshBanner(ctx, m) {
 		return ""
 	}
 	return evidence
@@ -250,10 +252,9 @@ func (t *try) send(ctx context.Context) error {
 		t.held = nil
 	}
 	t.progress.Phase, t.progress.Baseline = Sending, t.res.Baseline
-	// The SDK sends the first heartbeat of an attempt at once, so the caller
-	// knows the baseline whatever happens next.
-	t.pulse.set(ctx, t.progress)
-	what, err := t.d.send(ctx, t.m, t.in.Action, func() error { return t.pulse.ready(ctx) })
+	// So that the caller knows the baseline whatever happens next.
+	t.pulse.reach(ctx, t.progress)
+	what, err := t.d.send(ctx, t.m, t.in.Action, func() error { return t.ready(ctx) })
 	if temporal.IsCanceledError(err) || err != nil && MeaningOf(err) != Unknown {
 		return err
 	}
@@ -277,21 +278,23 @@ func (t *try) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil && MeaningOf(err) != Refused {
 		return ended(ctx, t.res)
 	}
-	return t.inTime(err)
-}
-
-// inTime forbids another attempt where the rung's time for them is over.
-func (t *try) inTime(err error) error {
-	if MeaningOf(err) == NotSent && time.Since(t.progress.FirstTry) >= t.in.RungRetry.D() {
-		return final(err)
+	err = t.inTime(err)
+	if MeaningOf(err) == NotSent && !mayTryAgain(err) && t.look.decide(ctx) {
+		return t.blind() // and not for want of the device
 	}
 	return err
 }
 
+// inTime forbids another attempt where the rung's time for them is over.
+func (t *try) inTime(err error) error {
+	return t.progress.inTime(err, t.in.RungRetry.D(), t.a.Config.Ladder.TurnLimit.D())
+}
+
 // watch looks for the machine to go down.
 func (t *try) watch(ctx context.Context) {
+	t.place.release()
 	b := &t.res.Baseline
-	sight, err := t.a.watch(ctx, t.m, *b, t.held, time.Now().Add(t.in.DownTimeout.D()), func() {}) // the pulse beats
+	sight, err := t.a.watch(ctx, t.m, *b, t.held, t.look, time.Now().Add(t.in.DownTimeout.D()), func() {}) // the pulse beats
 	if err != nil {
 		// Nothing was seen because nobody could look: another must.
 		sight.Done, sight.Evidence = false, err.Error()
@@ -304,14 +307,28 @@ func (t *try) watch(ctx context.Context) {
 // Some BMCs stop answering when they are asked more often than every 5 s.
 const verifyEvery = 5 * time.Second
 
+// readBack is how long after a command its turn lasts for reading back what it
+// did. Most outlets and BMCs act within a second; who takes longer lets others
+// have the device, and takes a turn for each further reading.
+const readBack = 2 * time.Second
+
 // verify reads the power state back until it is as commanded. Off that cannot
 // be seen is Unknown in the result: the machine may be dark. On that cannot be
 // seen is an error that may be tried again, because to power on a machine that
 // is on does nothing, and one that roller powered off must come back.
 func (t *try) verify(ctx context.Context) error {
 	end := time.Now().Add(t.d.verify)
+	latest := end.Add(t.place.wait) // waits for turns do not count, but the attempt's time is not endless
+	aside := time.Now().Add(readBack)
 	var err error
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, verifyEvery) {
+		asked := time.Now()
+		if err = t.place.take(ctx); err != nil { // without a turn nobody may read
+			break
+		}
+		if end = end.Add(time.Since(asked)); end.After(latest) {
+			end = latest
+		}
 		var state string
 		if state, err = t.d.power(ctx, t.m); err == nil {
 			if t.res.Power = state; state == string(t.in.Action) {
@@ -320,10 +337,14 @@ func (t *try) verify(ctx context.Context) error {
 			}
 			err = fmt.Errorf("power reads %q", state)
 		}
+		if time.Now().Add(wait).After(aside) {
+			t.place.release()
+		}
 		if time.Now().Add(wait).After(end) || !t.idle(ctx, wait) {
 			break
 		}
 	}
+	t.place.release()
 	if t.res.Unknown == "" {
 		t.res.Unknown = fmt.Sprintf("acknowledged, but not seen to be %s within %s: %v", t.in.Action, t.d.verify, err)
 	}

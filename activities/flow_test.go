@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"testing"
@@ -23,6 +24,7 @@ type fakeDevice struct {
 	reads   int
 	missing string
 	needsUp bool
+	verify  time.Duration // 300ms if zero
 }
 
 func (f *fakeDevice) deed() deed {
@@ -48,7 +50,7 @@ func (f *fakeDevice) deed() deed {
 			}
 			return p, nil
 		},
-		verify: 300 * time.Millisecond,
+		verify: cmp.Or(f.verify, 300*time.Millisecond),
 	}
 }
 

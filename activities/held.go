@@ -31,6 +31,8 @@ type held struct {
 
 	mu   sync.Mutex
 	next int // byte of the greeting that is to be sent
+
+	unacked func() (int, error) // bytes that the other kernel has not acknowledged
 }
 
 // greeting is a client's version string (RFC 4253, 4.2), sent one byte a check
@@ -52,7 +54,7 @@ func (a *Activities) hold(ctx context.Context, m config.Machine) *held {
 	if err != nil {
 		return nil
 	}
-	h := &held{conn: conn, reset: make(chan struct{}), done: make(chan struct{})}
+	h := &held{conn: conn, reset: make(chan struct{}), done: make(chan struct{}), unacked: unackedOf(conn)}
 	go h.read()
 	return h
 }
@@ -88,17 +90,31 @@ func (h *held) alive() bool {
 	}
 }
 
-// check makes the machine's kernel say whether it knows the connection.
-func (h *held) check() {
+// ask makes the machine's kernel say whether it knows the connection: by a reset,
+// or by acknowledging what was sent. It reports whether it could.
+func (h *held) ask() bool {
 	if !h.alive() {
-		return
+		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.next < len(greeting) {
-		_, _ = h.conn.Write([]byte{greeting[h.next]}) // an error shows in read
-		h.next++
+	if h.next == len(greeting) {
+		return false
 	}
+	_, err := h.conn.Write([]byte{greeting[h.next]}) // an error shows in read, too
+	h.next++
+	return err == nil
+}
+
+// acknowledged reports whether the kernel at the other end, which is the one that
+// the connection was made with, has got all that was sent: it has not restarted.
+// False also where that cannot be known.
+func (h *held) acknowledged() bool {
+	if !h.alive() || h.unacked == nil {
+		return false
+	}
+	n, err := h.unacked()
+	return err == nil && n == 0 && h.alive()
 }
 
 // close lets go; it may be called on nil.

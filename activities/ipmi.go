@@ -12,7 +12,10 @@ import (
 // Read names the machine whose device is asked.
 type Read struct {
 	Machine config.Name `json:"machine"`
-	JobID   string      `json:"job_id,omitempty"` // for Status: the workflow whose open run is the machine's job
+	// RungRetry is how long, from the first attempt, one that got no answer is
+	// followed by another one.
+	RungRetry config.Duration `json:"rung_retry,omitzero"`
+	JobID     string          `json:"job_id,omitempty"` // for Status: the workflow whose open run is the machine's job
 }
 
 // ReadResult is what the device answered, as text for people.
@@ -40,11 +43,12 @@ const softOff Action = "soft"
 // Reset, Cycle, Off, On.
 func (a *Activities) IPMIPower(ctx context.Context, in Command) (CommandResult, error) {
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Reset, Cycle, Off, On},
-		missing: noIPMI,
-		send:    a.ipmiControl,
-		power:   a.ipmiPower,
-		verify:  a.Config.Devices.IPMITimeout.D(),
+		protocol: "ipmi",
+		actions:  []Action{Reset, Cycle, Off, On},
+		missing:  noIPMI,
+		send:     a.ipmiControl,
+		power:    a.ipmiPower,
+		verify:   a.Config.Devices.IPMITimeout.D(),
 	})
 	return res, fail(err)
 }
@@ -167,9 +171,13 @@ func (a *Activities) IPMIStatus(ctx context.Context, in Read) (ReadResult, error
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
-	state, err := a.ipmiPower(ctx, m)
+	var state string
+	err = a.inTurn(ctx, in, m, "ipmi", func(ctx context.Context) error {
+		state, err = a.ipmiPower(ctx, m)
+		return err
+	})
 	if err != nil {
-		return ReadResult{}, fail(endedOr(ctx, err))
+		return ReadResult{}, fail(err)
 	}
 	return ReadResult{Text: "Chassis Power is " + state}, nil
 }

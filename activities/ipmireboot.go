@@ -14,8 +14,9 @@ import (
 // the power away where it stays on (chassis power off). On is IPMIPower's.
 func (a *Activities) IPMIReboot(ctx context.Context, in Command) (CommandResult, error) {
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Off, On},
-		missing: noIPMI,
+		protocol: "ipmi",
+		actions:  []Action{Off, On},
+		missing:  noIPMI,
 		send: func(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
 			if action == On {
 				return a.ipmiControl(ctx, m, On, ready)
@@ -93,6 +94,8 @@ func (a *Activities) ipmiAwaitOff(ctx context.Context, m config.Machine) (bool, 
 		case left <= 0:
 			return false, nil
 		}
-		pause(ctx, min(a.Config.Devices.IPMIStatusPoll.D(), left))
+		if err := aside(ctx, func() { pause(ctx, min(a.Config.Devices.IPMIStatusPoll.D(), left)) }); err != nil {
+			return false, err
+		}
 	}
 }

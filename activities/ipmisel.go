@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/bougou/go-ipmi/pkg/types"
+
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 // The old service's `sel list last 15`.
@@ -20,19 +22,31 @@ func (a *Activities) IPMIList(ctx context.Context, in Read) (ReadResult, error) 
 	if err != nil {
 		return ReadResult{}, fail(err)
 	}
+	var text string
+	err = a.inTurn(ctx, in, m, "ipmi", func(ctx context.Context) error {
+		text, err = a.ipmiSEL(ctx, m)
+		return err
+	})
+	if err != nil {
+		return ReadResult{}, fail(err)
+	}
+	return ReadResult{Text: text}, nil
+}
+
+func (a *Activities) ipmiSEL(ctx context.Context, m config.Machine) (string, error) {
 	if m.IPMI.NeedsTool() {
-		text, err := a.tool(ctx, *m.IPMI, true, "ipmi_list", "sel", "list", "last", strconv.Itoa(selLast))
-		return ReadResult{Text: text}, fail(endedOr(ctx, err))
+		return a.tool(ctx, *m.IPMI, true, "ipmi_list", "sel", "list", "last", strconv.Itoa(selLast))
 	}
 	var entries []*types.SEL
-	err = a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+	err := a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+		var err error
 		entries, err = selTail(ctx, s)
 		return err
 	})
 	if err != nil {
-		return ReadResult{}, fail(endedOr(ctx, err))
+		return "", err
 	}
-	return ReadResult{Text: selText(entries)}, nil
+	return selText(entries), nil
 }
 
 // Record IDs of the System Event Log (IPMI v2.0, 31.5).

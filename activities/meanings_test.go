@@ -45,13 +45,15 @@ var meant = map[string]struct {
 
 // dialogues is the table: every protocol, each with its five.
 var dialogues = map[string]dialogue{
-	"ssh":         {activity: "SSHReboot", trials: sshTrials},
-	"ipmi":        {activity: "IPMIPower", trials: ipmiTrials(func(r *rig) sender { return withAction(r.ipmiControl, Reset) })},
-	"ipmi_reboot": {activity: "IPMIReboot", trials: ipmiTrials(func(r *rig) sender { return r.ipmiShutdown })},
-	"ipmitool":    {activity: "IPMIPower", trials: toolTrials},
-	"redfish":     {activity: "RedfishReset", trials: webTrials(func(r *rig) sender { return withAction(r.redfishSend, Reset) })},
-	"moonshot":    {activity: "MoonshotReset", trials: webTrials(func(r *rig) sender { return withAction(r.moonshotSend, Reset) })},
-	"xenapi":      {activity: "XenPower", trials: xenTrials},
+	"ssh":                {activity: "SSHReboot", trials: sshTrials},
+	"ipmi":               {activity: "IPMIPower", trials: ipmiTrials(func(r *rig) sender { return withAction(r.ipmiControl, Reset) })},
+	"ipmi_reboot":        {activity: "IPMIReboot", trials: ipmiTrials(func(r *rig) sender { return r.ipmiShutdown })},
+	"reimage by ipmi":    {activity: "Reimage", trials: ipmiTrials(booting(Target{}))},
+	"reimage by redfish": {activity: "Reimage", trials: webTrials(booting(Target{ILO: &TargetILO{}}))},
+	"ipmitool":           {activity: "IPMIPower", trials: toolTrials},
+	"redfish":            {activity: "RedfishReset", trials: webTrials(func(r *rig) sender { return withAction(r.redfishSend, Reset) })},
+	"moonshot":           {activity: "MoonshotReset", trials: webTrials(func(r *rig) sender { return withAction(r.moonshotSend, Reset) })},
+	"xenapi":             {activity: "XenPower", trials: xenTrials},
 	"snmp v1": {
 		activity: "SNMPOutlet", trials: snmpTrials("1"), differs: map[string]Meaning{badCredentials: NotSent},
 		why: "an agent is silent about a wrong community (RFC 1157, 4.1), as one that is not there",

@@ -29,6 +29,23 @@ func withAction(send func(context.Context, config.Machine, Action, func() error)
 	}
 }
 
+// booting is reimage's dialogue by one kind of device. It asks twice whether it may
+// write, and the power-cycle is the second.
+func booting(by Target) func(*rig) sender {
+	return func(r *rig) sender {
+		return func(ctx context.Context, m config.Machine, ready func() error) (string, error) {
+			asked := 0
+			what, _, err := r.netbooterOf(by).boot(ctx, m, func() error {
+				if asked++; asked == 2 {
+					return ready()
+				}
+				return nil
+			})
+			return what, err
+		}
+	}
+}
+
 // nobodyPort is tcpmux: nobody listens.
 const nobodyPort = 1
 

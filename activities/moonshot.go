@@ -22,9 +22,10 @@ const moonshotReset = `{"Action":"Reset","ResetType":"ColdReset"}`
 // manager's own REST. Action: Reset.
 func (a *Activities) MoonshotReset(ctx context.Context, in Command) (CommandResult, error) {
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Reset},
-		missing: noMoonshot,
-		send:    a.moonshotSend,
+		protocol: "moonshot",
+		actions:  []Action{Reset},
+		missing:  noMoonshot,
+		send:     a.moonshotSend,
 	})
 	return res, fail(err)
 }

@@ -29,11 +29,12 @@ var redfishResets = map[Action][]schemas.ResetType{
 // with Redfish. Actions: Reset (On where the system is off), Off, On.
 func (a *Activities) RedfishReset(ctx context.Context, in Command) (CommandResult, error) {
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Reset, Off, On},
-		missing: func(m config.Machine) string { return noILO(a.Config.Devices, m) },
-		send:    a.redfishSend,
-		power:   a.redfishPower,
-		verify:  a.Config.Devices.ILOVerify.D(),
+		protocol: "ilo",
+		actions:  []Action{Reset, Off, On},
+		missing:  func(m config.Machine) string { return noILO(a.Config.Devices, m) },
+		send:     a.redfishSend,
+		power:    a.redfishPower,
+		verify:   a.Config.Devices.ILOVerify.D(),
 	})
 	return res, fail(err)
 }

@@ -24,6 +24,8 @@ type Plan struct {
 	FQDN    string      `json:"fqdn"`
 	Rungs   []Rung      `json:"rungs,omitempty"`
 	Timing  Timing      `json:"timing"`
+	Site    string      `json:"site"`             // from which its canaries are seen
+	NoBug   string      `json:"no_bug,omitempty"` // why no bug can be filed
 }
 
 // Rung is one entry of the ladder.
@@ -59,7 +61,13 @@ type Timing struct {
 	Retry     config.Duration `json:"retry"`
 	LastLook  config.Duration `json:"last_look"`
 	Heartbeat config.Duration `json:"heartbeat"`
+	Blind     config.Duration `json:"blind"`
 	SoftOff   config.Duration `json:"soft_off,omitzero"`
+
+	Reimage       config.Duration `json:"reimage,omitzero"`
+	ReimageSettle config.Duration `json:"reimage_settle,omitzero"`
+	Turn          config.Duration `json:"turn,omitzero"`
+	TurnLimit     config.Duration `json:"turn_limit,omitzero"`
 }
 
 // ResolveJob finds the machine and says which rungs can be tried on it. It
@@ -80,10 +88,15 @@ func (a *Activities) ResolveJob(_ context.Context, in ResolveInput) (Plan, error
 	return plan, fail(err)
 }
 
+const bugRung = "file_bugzilla_bug"
+
 // PlanFor says what a task would do on a machine, without a word to any device.
 // It fails with NoRung where no rung of the task can be tried.
 func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
-	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg)}
+	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg), Site: m.WorkerGroup, NoBug: missing(cfg, m, bugRung)}
+	if plan.NoBug == "" && !slices.Contains(cfg.Ladder.Methods, bugRung) {
+		plan.NoBug = bugRung + " is not in REBOOT_METHODS"
+	}
 	names := []string{task}
 	if task == "reboot" {
 		names = cfg.Ladder.Methods
@@ -96,10 +109,13 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 		if rung.Skip == "" && (rung.OffOn || slices.Contains(switches, name)) {
 			rung.Target = TargetOf(m, name)
 		}
+		if rung.Skip == "" && name == "reimage" {
+			rung.Target = netbootTarget(cfg.Devices, m)
+		}
 		plan.Rungs = append(plan.Rungs, rung)
 		if rung.Skip != "" {
 			why = append(why, name+": "+rung.Skip)
-		} else if name != "file_bugzilla_bug" || task == name {
+		} else if name != bugRung || task == name {
 			usable++
 		}
 	}
@@ -130,6 +146,8 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 		return noILO(cfg.Devices, m)
 	case "moonshot":
 		return noMoonshot(m)
+	case "reimage":
+		return noNetboot(cfg.Devices, m)
 	case "xenapi":
 		return noXen(cfg, m)
 	case "file":
@@ -149,7 +167,9 @@ func timing(cfg *config.Config) Timing {
 		OffDelay: l.OffDelay, PDUDelay: l.PDUDelay, OnAlarm: l.OnAlarm, OnLimit: l.OnLimit,
 		OnRetry: l.OnRetry, BugWait: l.BugWait, BugLimit: l.BugLimit, BugRetry: l.BugRetry,
 		Command: l.CommandTime, Retry: l.RetryInterval, LastLook: l.LastLook, Heartbeat: l.Heartbeat,
-		SoftOff: cfg.Devices.IPMIStatusWait,
+		SoftOff: cfg.Devices.IPMIStatusWait, Reimage: l.Reimage, ReimageSettle: l.ReimageSettle,
+		Turn: l.TurnWait, TurnLimit: l.TurnLimit,
+		Blind: cfg.Sight.BlindLimit,
 	}
 }
 

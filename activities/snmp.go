@@ -16,7 +16,8 @@ import (
 // outlet, by the PDU itself), Off and On (all of them).
 func (a *Activities) SNMPOutlet(ctx context.Context, in Command) (CommandResult, error) {
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Reboot, Off, On},
+		protocol: "snmp",
+		actions:  []Action{Reboot, Off, On},
 		missing: func(m config.Machine) string {
 			if len(m.Outlets) == 0 {
 				return "no pdu entry in the inventory"

@@ -53,7 +53,7 @@ func TestBootIDIsAskedOnlyWhereAllowed(t *testing.T) {
 	sight, err := execute(t, r.AwaitUp, Watch{Machine: r.name, Baseline: Baseline{Up: true, BootID: "x"}, Timeout: rigWatch}, call{})
 	require.NoError(t, err)
 	require.True(t, sight.Up)
-	require.Contains(t, sight.Evidence, "boot id cannot be read")
+	require.Contains(t, sight.Evidence, "its identity cannot be read")
 	require.Equal(t, 1, r.lab.Count("", func(e lab.Entry) bool { return e.Device == lab.DeviceSSH }))
 }
 

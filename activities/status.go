@@ -113,28 +113,41 @@ func (p powerSource) ask(ctx context.Context) PowerReading {
 // powers is every device of the inventory that can tell the machine's power.
 func (a *Activities) powers(m config.Machine) []powerSource {
 	var all []powerSource
-	add := func(device, name, missing string, read func(ctx context.Context, m config.Machine) (string, error)) {
-		all = append(all, powerSource{device, name, missing, func(ctx context.Context) (string, error) { return read(ctx, m) }})
+	add := func(device, protocol, name, missing string, m config.Machine, read func(ctx context.Context, m config.Machine) (string, error)) {
+		all = append(all, powerSource{device, name, missing, func(ctx context.Context) (string, error) {
+			return a.glance(ctx, m, protocol, read)
+		}})
 	}
 	if m.IPMI != nil {
-		add("ipmi", "", "", a.ipmiPower)
+		add("ipmi", "ipmi", "", "", m, a.ipmiPower)
 	}
 	if m.ILO != nil {
-		add("ilo", "", noILO(a.Config.Devices, m), a.redfishPower)
+		add("ilo", "ilo", "", noILO(a.Config.Devices, m), m, a.redfishPower)
 	}
 	if m.Moonshot != nil {
-		add("moonshot", m.Moonshot.Node, "", a.moonshotPower)
+		add("moonshot", "moonshot", m.Moonshot.Node, "", m, a.moonshotPower)
 	}
 	for _, o := range m.Outlets {
-		add("pdu", o.String(), "", func(ctx context.Context, _ config.Machine) (string, error) {
-			r, err := a.snmpState(ctx, o)
-			return r.state, err
-		})
+		one := m
+		one.Outlets = []config.Outlet{o} // its PDU's turn, and no other's
+		add("pdu", "snmp", o.String(), "", one, a.snmpPower)
 	}
 	if m.Xen != nil {
-		add("xen", "", noXen(a.Config, m), a.xenPower)
+		add("xen", "xenapi", "", noXen(a.Config, m), m, a.xenPower)
 	}
 	return all
+}
+
+// glance reads one device in its turn. A line that is too long for one look is
+// left in time to say so.
+func (a *Activities) glance(ctx context.Context, m config.Machine, protocol string, read func(ctx context.Context, m config.Machine) (string, error)) (string, error) {
+	p := a.newPlace(ctx, m, protocol, "", &Progress{})
+	p.wait = min(p.wait, a.Config.Devices.StatusTimeout.D()*3/4)
+	defer p.release()
+	if err := p.take(ctx); err != nil {
+		return "", err
+	}
+	return read(ctx, m)
 }
 
 // pingReading probes until one probe is answered, as often as it takes to call a

@@ -234,22 +234,23 @@ func iloAccountFor(known []config.Machine, at TargetILO) config.ILO {
 	return *own
 }
 
-// find returns the machine of a command. Off and On act on the device that the
-// command names and on no other; a machine that has left the inventory is
-// powered on all the same. Off, unless an attempt may have sent it already, is
-// only for the device that the inventory still names: another machine may be
-// fed by it now. Errors: UnknownMachine, NoRung and Refused say that nothing
+// find returns the machine of a command. Off and On, Netboot and ClearBoot act on
+// the device that the command names and on no other; a machine that has left the
+// inventory is powered on all the same. Off and Netboot, unless an attempt may have
+// sent them already, are only for the device that the inventory still names:
+// another machine may be fed by it now. Errors: UnknownMachine, NoRung and Refused say that nothing
 // was sent, NotSent that something must be put back first.
 func (a *Activities) find(in Command, sent bool) (config.Machine, error) {
 	m, err := a.lookup(in.Machine)
+	takes := in.Action == Off || in.Action == Netboot
 	switch {
-	case in.Action != Off && in.Action != On:
+	case !takes && in.Action != On && in.Action != ClearBoot:
 		return m, err
 	case in.Target.IsZero():
 		return m, refused("power %s %s: the command names no device", in.Action, in.Machine)
-	case in.Action == Off && !sent:
+	case takes && !sent:
 		if err == nil && !in.Target.of(m) {
-			err = meaning(NoRung, "power off %s: the inventory no longer says that it hangs on %s", m.FQDN, in.Target)
+			err = meaning(NoRung, "power %s %s: the inventory no longer says that it hangs on %s", in.Action, m.FQDN, in.Target)
 		}
 		if err != nil {
 			return m, err

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -18,11 +19,12 @@ type Prober interface {
 // pattern judges a machine by its probes alone. It has no clock and does no
 // I/O: it is fed with samples in the order in which the probes were sent.
 //
-// One lost packet is not "down": need probes in a row must go unanswered, and
-// they must be spread over time, because one glitch can swallow a burst. A
+// One lost packet is not "down": so many probes in a row must go unanswered that
+// chance does not do it on a network that loses as many as this one did before,
+// and they must be spread over time, because one glitch can swallow a burst. A
 // machine that was down at the baseline cannot go down before it has come up.
 type pattern struct {
-	need   int           // probes in a row that decide, DOWN_PROBES
+	need   int           // probes in a row that decide where none was lost before, DOWN_PROBES
 	spread time.Duration // least time between the first and the last of them
 	wasUp  bool          // it was up at the baseline, or has come up since
 	cameUp bool          // it was down at the baseline, and has come up since
@@ -34,6 +36,9 @@ type pattern struct {
 	sent     int
 	lost     int
 
+	upSent int // of the probes before the current run, those that were sent while it was up
+	upLost int // and went unanswered
+
 	down   bool
 	downAt time.Time
 }
@@ -43,6 +48,28 @@ type pattern struct {
 func newPattern(wasUp bool, need int, interval time.Duration) *pattern {
 	need = max(need, 1)
 	return &pattern{need: need, spread: time.Duration(need-1) * interval / 2, wasUp: wasUp}
+}
+
+const (
+	// byChance is how likely a silence may be on a network that only loses packets
+	// before it counts as one of the machine.
+	byChance = 1e-4
+	// mostNeed bounds, in DOWN_PROBES, how long a silence a lossy network asks for:
+	// that of one which loses half.
+	mostNeed = 5
+)
+
+// needed is how many probes in a row must go unanswered now.
+func (p *pattern) needed() int {
+	if p.upLost == 0 {
+		return p.need
+	}
+	if p.upLost >= p.upSent {
+		return mostNeed * p.need
+	}
+	lossRate := float64(p.upLost) / float64(p.upSent)
+	n := math.Ceil(math.Log(byChance) / math.Log(lossRate))
+	return min(max(p.need, int(n)), mostNeed*p.need)
 }
 
 // add takes one sample. A sample older than the newest one says nothing new.
@@ -56,22 +83,48 @@ func (p *pattern) add(at time.Time, answered bool) {
 		p.lost++
 	}
 	if p.run == 0 || p.answered != answered {
-		p.run, p.first, p.answered = 0, at, answered
+		p.endRun()
+		p.first, p.answered = at, answered
 	}
 	p.run++
-	if p.run < p.need || at.Sub(p.first) < p.spread {
+	if at.Sub(p.first) < p.spread {
 		return
 	}
-	if answered && !p.wasUp {
+	if answered && !p.wasUp && p.run >= p.need {
 		p.wasUp, p.cameUp = true, true
 	}
-	if !answered && p.wasUp && !p.down {
+	if !answered && p.wasUp && !p.down && p.run >= p.needed() {
 		p.down, p.downAt = true, p.first
 	}
 }
 
+// endRun makes the current run the past by which later ones are judged.
+func (p *pattern) endRun() {
+	if p.wasUp {
+		p.upSent += p.run
+		if !p.answered {
+			p.upLost += p.run
+		}
+	}
+	p.run = 0
+}
+
+// interrupt ends a run of which the next probe is no part: what lies before a
+// time of which nothing is known and what lies behind it are not one silence.
+// Nothing is known of that run's probes either.
+func (p *pattern) interrupt() { p.run = 0 }
+
+// acquit takes "down" back: the silence was the network's.
+func (p *pattern) acquit() {
+	p.endRun()
+	p.down = false
+}
+
 // answers reports whether the newest probe was answered.
 func (p *pattern) answers() bool { return p.run > 0 && p.answered }
+
+// silent reports whether a machine that was up has begun to go unanswered.
+func (p *pattern) silent() bool { return p.run > 0 && !p.answered && p.wasUp }
 
 // evidence says in a few words what the verdict rests on.
 func (p *pattern) evidence() string {

@@ -47,7 +47,10 @@ func TestPattern(t *testing.T) {
 		"flapping":                         {record: "x.x.xx.x.xx.", evidence: "7 of 12 probes unanswered"},
 		"goes down":                        {record: "...xxx", down: true, downAt: 3, evidence: "3 probes in a row unanswered"},
 		"down at the first probe":          {record: "xxxx", down: true, evidence: "4 probes in a row unanswered"},
-		"lost packets, then down":          {record: "..x..xx.xxx", down: true, downAt: 8, evidence: "3 probes in a row unanswered"},
+		"lost packets, then down":          {record: "..x..xx.xxxxxxxxxx", down: true, downAt: 8, evidence: "10 probes in a row unanswered"},
+		"a lossy network, not yet down":    {record: "..x..xx.xxxxxxxxx", evidence: "12 of 17 probes unanswered"},
+		"hardly any loss, then down":       {record: "....................x.................xxx", down: true, downAt: 38, evidence: "3 probes in a row unanswered"},
+		"the most that loss may ask for":   {record: "x.x.x.xxxxxxxxxxxxxxx", down: true, downAt: 6, evidence: "15 probes in a row unanswered"},
 		"fast reboot":                      {record: "..xxx...", down: true, downAt: 2, evidence: "3 probes in a row unanswered"},
 		"down, up, down":                   {record: "..xxx..xxx", down: true, downAt: 2, evidence: "3 probes in a row unanswered"},
 		"too fast a reboot":                {record: "..xx......", evidence: "2 of 10 probes unanswered"},
@@ -76,25 +79,27 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-// Whatever is seen: down needs a run of unanswered probes of the full length,
-// and a machine that was down needs a run of answers before it.
+// Whatever is seen: down needs a run of unanswered probes of the full length, and
+// a machine that was down needs a run of answers before it. A run of that length
+// is down where no probe was lost before, and a run five times as long always is.
 func TestPatternNeedsARun(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		need := rapid.IntRange(2, 6).Draw(t, "need")
 		wasUp := rapid.Bool().Draw(t, "was up")
 		p := newPattern(wasUp, need, time.Second)
-		at, lost, answered, mayGoDown := time.Unix(0, 0), 0, 0, wasUp
+		at, lost, answered, mayGoDown, clean := time.Unix(0, 0), 0, 0, wasUp, true
 		for _, up := range rapid.SliceOf(rapid.Bool()).Draw(t, "answered") {
 			p.add(at, up)
 			at = at.Add(time.Second)
 			if up {
+				clean = clean && lost == 0
 				answered, lost = answered+1, 0
 			} else {
 				answered, lost = 0, lost+1
 			}
 			mayGoDown = mayGoDown || answered >= need
-			if lost >= need && mayGoDown && !p.down {
+			if (lost >= need && clean || lost >= mostNeed*need) && mayGoDown && !p.down {
 				t.Fatalf("%d unanswered in a row are not seen as down", lost)
 			}
 			if p.down && !mayGoDown {

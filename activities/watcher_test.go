@@ -184,7 +184,7 @@ func TestHeldConnection(t *testing.T) {
 			defer h.close()
 			require.True(t, h.alive())
 			for range 3 {
-				h.check()
+				h.ask()
 			}
 			require.Equal(t, "SSH", <-greeted)
 			<-h.done
@@ -209,11 +209,11 @@ func TestResetDoesNotOutweighBootID(t *testing.T) {
 	h := r.hold(t.Context(), cut)
 	require.NotNil(t, h)
 	defer h.close()
-	h.check()
+	h.ask()
 	<-h.wasReset()
 	m := r.entry(t)
 	base := Baseline{Up: true, BootID: r.machine.State().BootID}
-	sight, err := r.watch(t.Context(), m, base, h, time.Now().Add(time.Second), func() {})
+	sight, err := r.watch(t.Context(), m, base, h, nil, time.Now().Add(time.Second), func() {})
 	require.NoError(t, err)
 	require.False(t, sight.Rebooted)
 	require.Contains(t, sight.Evidence, "boot id unchanged")

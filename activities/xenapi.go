@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http/httptrace"
 	"strings"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 // (clean, else hard) and On.
 func (a *Activities) XenPower(ctx context.Context, in Command) (CommandResult, error) {
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Off, On},
-		missing: func(m config.Machine) string { return noXen(a.Config, m) },
-		send:    a.xenSend,
-		power:   a.xenPower,
-		verify:  a.Config.Devices.XenTimeout.D(),
+		protocol: "xenapi",
+		actions:  []Action{Off, On},
+		missing:  func(m config.Machine) string { return noXen(a.Config, m) },
+		send:     a.xenSend,
+		power:    a.xenPower,
+		verify:   a.Config.Devices.XenTimeout.D(),
 	})
 	return res, fail(err)
 }
@@ -119,16 +121,21 @@ func (a *Activities) xenSend(ctx context.Context, m config.Machine, action Actio
 // it would darken the machine after roller has called it on.
 func (v *xenVM) on(ctx context.Context) (string, error) {
 	const what = "VM.start"
-	if v.settled(ctx, time.Now().Add(v.devices.XenShutdown.D())) == xenStopping {
+	state, err := v.settled(ctx, time.Now().Add(v.devices.XenShutdown.D()))
+	if err != nil {
+		return "", err
+	}
+	if state == xenStopping {
 		return what, unknown("xenapi: %s: a shutdown is still under way", what)
 	}
-	_, err := v.call(ctx, what, v.xenSession.ref, v.ref, false, false)
+	_, err = v.call(ctx, what, v.xenSession.ref, v.ref, false, false)
 	return v.done(ctx, what, On, err)
 }
 
 // off shuts the guest down, and switches the VM off if it is not off in time.
 // Each of the two commands is sent once; the fence is asked again before the
-// second one, which must never follow another attempt's start.
+// second one, which must never follow another attempt's start. The pool is
+// others' as soon as the first one is with it: its answer waits for the guest.
 func (v *xenVM) off(ctx context.Context, ready func() error) (string, error) {
 	const clean, hard = "VM.clean_shutdown", "VM.hard_shutdown"
 	deadline := time.Now().Add(v.devices.XenShutdown.D())
@@ -136,13 +143,23 @@ func (v *xenVM) off(ctx context.Context, ready func() error) (string, error) {
 	slow.Timeout = v.devices.XenShutdown.D() // the call blocks until the guest is down
 	blocking := *v.xenSession
 	blocking.client = &slow
-	_, err := blocking.call(ctx, clean, v.xenSession.ref, v.ref)
+	sent := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { giveBack(ctx) }})
+	_, err := blocking.call(sent, clean, v.xenSession.ref, v.ref)
+	if err := takeBack(ctx); err != nil {
+		return clean, unknown("xenapi: %s did not end, and no %s was sent: %w", clean, hard, errors.New(err.Error()))
+	}
 	m := Unknown
 	if err != nil {
 		m = xenMeaning(err)
 	}
-	if m == Unknown && v.settled(ctx, deadline) == string(Off) {
-		return clean, nil
+	if m == Unknown {
+		state, err := v.settled(ctx, deadline)
+		if err != nil {
+			return clean, unknown("xenapi: %s did not end, and no %s was sent: %w", clean, hard, errors.New(err.Error()))
+		}
+		if state == string(Off) {
+			return clean, nil
+		}
 	}
 	if what, err := v.done(ctx, clean, Off, err); err == nil {
 		return what, nil
@@ -174,8 +191,8 @@ func (v *xenVM) done(ctx context.Context, what string, want Action, err error) (
 }
 
 // settled looks until no shutdown is under way, or until the deadline; "" says
-// that nothing could be read.
-func (v *xenVM) settled(ctx context.Context, deadline time.Time) string {
+// that nothing could be read, an error that it was not this attempt's turn to.
+func (v *xenVM) settled(ctx context.Context, deadline time.Time) (string, error) {
 	const every = 500 * time.Millisecond
 	for {
 		state, err := v.state(ctx)
@@ -183,8 +200,10 @@ func (v *xenVM) settled(ctx context.Context, deadline time.Time) string {
 			state = ""
 		}
 		if err == nil && state != xenStopping || time.Now().Add(every).After(deadline) {
-			return state
+			return state, nil
 		}
-		pause(ctx, every)
+		if err := aside(ctx, func() { pause(ctx, every) }); err != nil {
+			return "", err
+		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func newVM(t *testing.T, faults lab.Faults) *rig {
 	t.Helper()
 	r := newRig(t, lab.Spec{VM: true, NoBMC: true, NoOutlet: true, Faults: faults})
-	r.Config.Devices.XenTimeout = config.Duration(2 * time.Second)
+	r.Config.Devices.XenTimeout = config.Duration(5 * time.Second)
 	r.Config.Devices.XenShutdown = config.Duration(3 * time.Second)
 	return r
 }
@@ -108,7 +108,7 @@ func TestXenMeanings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newVM(t, lab.Faults{})
-			r.Config.Devices.XenTimeout = config.Duration(4 * time.Second)
+			r.Config.Devices.XenTimeout = config.Duration(5 * time.Second)
 			r.Config.Devices.XenShutdown = config.Duration(time.Second)
 			if c.action == On {
 				r.machine.Kill()
@@ -200,4 +200,17 @@ func FuzzXenAnswer(f *testing.F) {
 			require.Regexp(t, `\Ahttps://[^/@?#]+:8443\z`, master)
 		}
 	})
+}
+
+// What each of XAPI's codes says about the command that it answers.
+func TestXenCodes(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]Meaning{
+		"OTHER_OPERATION_IN_PROGRESS": NotSent, "HOST_STILL_BOOTING": NotSent, "SESSION_INVALID": NotSent, "TOO_MANY_PENDING_TASKS": NotSent,
+		"INTERNAL_ERROR": Unknown, "TASK_CANCELLED": Unknown, "VM_SHUTDOWN_TIMEOUT": Unknown, "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT": Unknown,
+		"VM_CRASHED": Unknown, "VM_REBOOTED": Unknown, "VM_HALTED": Unknown, "CANNOT_CONTACT_HOST": Unknown, "OPERATION_PARTIALLY_FAILED": Unknown,
+		"SESSION_AUTHENTICATION_FAILED": Refused, "UUID_INVALID": Refused, "VM_BAD_POWER_STATE": Refused, "VM_LACKS_FEATURE": Refused, "RBAC_PERMISSION_DENIED": Refused,
+	} {
+		require.Equal(t, want, xenMeaning(&xenError{code: code}), code)
+	}
 }

@@ -56,6 +56,8 @@ type server struct {
 	now     func() time.Time
 	newID   func() string
 	waiting *semaphore.Weighted // requests that wait for a job
+
+	described description
 }
 
 // mostWaiting bounds the connections that wait for a job; whoever comes later is
@@ -66,14 +68,20 @@ const mostWaiting = 200
 // package, so that it is set once.
 var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
 
-// New returns the handler of every path. It fails on a PUBLIC_URL that no Hawk
-// header can be checked against.
-func New(cfg *config.Config, deps Deps) (http.Handler, error) {
+// API is the handler of every path.
+type API struct {
+	http.Handler
+	server *server
+}
+
+// New returns the API. It fails on a PUBLIC_URL that no Hawk header can be
+// checked against.
+func New(cfg *config.Config, deps Deps) (*API, error) {
 	s, err := newServer(cfg, deps)
 	if err != nil {
 		return nil, err
 	}
-	return s.routes(), nil
+	return &API{s.routes(), s}, nil
 }
 
 func newServer(cfg *config.Config, deps Deps) (*server, error) {
@@ -90,8 +98,13 @@ func newServer(cfg *config.Config, deps Deps) (*server, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.Default()
 	}
+	described, err := describe(cfg.API.PublicURL)
+	if err != nil {
+		return nil, err
+	}
 	return &server{
-		Deps: deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString,
+		described: described,
+		Deps:      deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString,
 		waiting: semaphore.NewWeighted(mostWaiting),
 	}, nil
 }
@@ -123,6 +136,8 @@ func (s *server) routes() *gin.Engine {
 	e.GET("/api/v1/workers", s.getWorkers)
 	e.OPTIONS("/api/v1/workers", preflight)
 	probes := []string{http.MethodGet, http.MethodHead}
+	e.Match(probes, openapiPath, s.openapi)
+	e.Match(probes, docsPath, s.docs)
 	e.Match(probes, lbHeartbeatPath, s.lbHeartbeat)
 	e.Match(probes, heartbeatPath, s.heartbeat)
 	e.Match(probes, versionPath, s.version)

@@ -23,6 +23,7 @@ const (
 	notFound           code = "ResourceNotFound"
 	methodNotAllowed   code = "MethodNotAllowed"
 	conflict           code = "RequestConflict"
+	inputTooLarge      code = "InputTooLarge"
 	tooMany            code = "TooManyRequests"
 	internal           code = "InternalServerError"
 	unavailable        code = "ServiceUnavailable"
@@ -36,6 +37,7 @@ var statuses = map[code]int{
 	notFound:           http.StatusNotFound,
 	methodNotAllowed:   http.StatusMethodNotAllowed,
 	conflict:           http.StatusConflict,
+	inputTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
 	tooMany:            http.StatusTooManyRequests,
 	internal:           http.StatusInternalServerError,
 	unavailable:        http.StatusServiceUnavailable,
@@ -103,12 +105,16 @@ func (s *server) fail(c *gin.Context, err error) {
 	for _, p := range c.Params {
 		params[p.Key] = p.Value
 	}
+	c.AbortWithStatusJSON(statuses[f.code], s.errorBody(f, c.Request.Method, params))
+}
+
+func (s *server) errorBody(f *failure, method string, params map[string]string) map[string]any {
 	body := map[string]any{}
 	for field, messages := range f.fields {
 		body[field] = messages
 	}
 	body["code"], body["message"] = f.code, f.message
 	body["detail"] = f.message // where the old service's clients look
-	body["requestInfo"] = requestInfo{Method: c.Request.Method, Params: params, Time: s.now().UTC()}
-	c.AbortWithStatusJSON(statuses[f.code], body)
+	body["requestInfo"] = requestInfo{Method: method, Params: params, Time: s.now().UTC()}
+	return body
 }

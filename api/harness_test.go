@@ -233,6 +233,7 @@ func (h *harness) do(r *http.Request) answer {
 		require.True(h.t, json.Valid(body), "%s", body)
 	}
 	h.keepsSecrets(r.Header.Get("Authorization"), a)
+	requireDescribed(h.t, r, a)
 	return a
 }
 

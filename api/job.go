@@ -74,8 +74,13 @@ func readRequest(c *gin.Context, p *params) starter.Request {
 		ProvisionerID: p.text("provisioner_id"),
 		WorkerType:    p.text("worker_type"),
 		HTTPOrigin:    origin(c.GetHeader("Origin")),
+		Bulk:          p.text("priority") == bulk,
 	}
 }
+
+// bulk is the priority of a job that lets all others go first; without one it is
+// a person's.
+const bulk = "bulk"
 
 // origin keeps an Origin header that is a web origin (RFC 6454, 6.2) of a
 // sensible length; it is only a note for people.
@@ -133,6 +138,9 @@ func (s *server) valid(h *http.Request, p *params, r *starter.Request) error {
 		if value != "" && !optionalForm.MatchString(value) {
 			p.wrong(field, "must be 1 to 128 characters out of letters, digits, - and _")
 		}
+	}
+	if asked := p.text("priority"); asked != "" && asked != bulk {
+		p.wrong("priority", "must be bulk, or absent for a job that somebody waits for")
 	}
 	if problem := keyProblem(h); problem != "" {
 		p.wrong(keyHeader, "%s", problem)

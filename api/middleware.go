@@ -40,11 +40,20 @@ func (e *entry) failed(f *failure) {
 func (s *server) prepare(c *gin.Context) {
 	e := &entry{id: s.newID(), began: s.now(), decision: "answered"}
 	c.Set(entryKey, e)
-	c.Header("Access-Control-Allow-Origin", s.cfg.CORSOrigin)
-	c.Header("Access-Control-Allow-Headers", "Authorization,Content-Type,If-None-Match,"+keyHeader)
-	c.Header("Access-Control-Allow-Methods", "GET,POST,DELETE,OPTIONS")
-	c.Header("Access-Control-Expose-Headers", "ETag,Retry-After,WWW-Authenticate,X-Request-Id")
+	for name, value := range s.cors() {
+		c.Header(name, value)
+	}
 	c.Header("X-Request-Id", e.id)
+}
+
+// cors are the headers without which a browser keeps an answer from its page.
+func (s *server) cors() map[string]string {
+	return map[string]string{
+		"Access-Control-Allow-Origin":   s.cfg.CORSOrigin,
+		"Access-Control-Allow-Headers":  "Authorization,Content-Type,If-None-Match," + keyHeader,
+		"Access-Control-Allow-Methods":  "GET,POST,DELETE,OPTIONS",
+		"Access-Control-Expose-Headers": "ETag,Retry-After,WWW-Authenticate,X-Request-Id",
+	}
 }
 
 // logged writes one line a request. It names no header and no query: both may

@@ -147,6 +147,10 @@ func inputCases() map[string]refusedCase {
 		"two tasks":       {path: jobs("ms1-10", "mdc1", "ping&task_name=ipmi_reset"), status: 400, code: inputInvalid, message: "task_name: must stand there once"},
 		"malformed query": {path: jobs("ms1-10", "mdc1", "ping&x=%zz"), status: 400, code: inputInvalid, message: "query: is malformed: % must be followed by two hexadecimal digits"},
 		"all at once":     {path: jobs("a%20b", "-", "nothing"), status: 400, code: inputInvalid, message: "task_name: \"nothing\" is not one of"},
+		"strange priority": {
+			path:   "/api/v1/workers/ms1-10/jobs?task_name=ping&priority=1",
+			status: 400, code: inputInvalid, message: "priority: must be bulk",
+		},
 		"body": {
 			request: func(r *http.Request) { setBody(r, "{}", 2) },
 			status:  400, code: inputInvalid, message: "body: must be empty: the signature does not cover it",

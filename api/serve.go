@@ -32,7 +32,7 @@ const (
 // Serve answers on the listener, or on LISTEN_HOST and PORT when it is nil,
 // until ctx ends; running requests are then finished. It fails when it cannot
 // listen, and when requests had to be cut off.
-func Serve(ctx context.Context, cfg *config.Config, handler http.Handler, listener net.Listener) error {
+func Serve(ctx context.Context, cfg *config.Config, a *API, listener net.Listener) error {
 	if listener == nil {
 		var err error
 		address := net.JoinHostPort(cfg.API.Host, strconv.Itoa(cfg.API.Port))
@@ -41,7 +41,9 @@ func Serve(ctx context.Context, cfg *config.Config, handler http.Handler, listen
 		}
 	}
 	server := &http.Server{
-		Handler: handler,
+		Handler: a,
+		// What is no path, as in "OPTIONS *", is a 404 like any other.
+		DisableGeneralOptionsHandler: true,
 		// Requests outlive the order to stop, and those that wait for a job hear of it.
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx)
@@ -56,7 +58,7 @@ func Serve(ctx context.Context, cfg *config.Config, handler http.Handler, listen
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { stopped <- shutdown(ctx, server) })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(jsonListener{listener, a.server}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("api: %w", err)
 	}
 	return <-stopped

@@ -11,13 +11,22 @@ import (
 	"github.com/mozilla-platform-ops/roller/starter"
 )
 
+// apiOf is an API whose every path is f.
+func apiOf(t *testing.T, f http.HandlerFunc) *API {
+	t.Helper()
+	a, err := New(testConfig("http://127.0.0.1:1"), Deps{Starter: &fakeStarter{}})
+	require.NoError(t, err)
+	a.Handler = f
+	return a
+}
+
 func TestServeFinishesRunningRequests(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	inside, done := make(chan struct{}), make(chan error, 1)
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := apiOf(t, func(w http.ResponseWriter, r *http.Request) {
 		close(inside)
 		<-ctx.Done() // the answer is written after Serve was told to stop
 		if r.Context().Err() != nil {
@@ -71,6 +80,6 @@ func TestServeSaysThatThePortIsTaken(t *testing.T) {
 	defer listener.Close()
 	cfg := testConfig("")
 	cfg.API.Host, cfg.API.Port = "127.0.0.1", listener.Addr().(*net.TCPAddr).Port
-	err = Serve(t.Context(), cfg, http.NotFoundHandler(), nil)
+	err = Serve(t.Context(), cfg, apiOf(t, http.NotFound), nil)
 	require.ErrorContains(t, err, "api: listen tcp 127.0.0.1:")
 }

@@ -41,6 +41,10 @@ func startedCases() map[string]startedCase {
 			path: "/api/v1/workers/" + strings.Repeat("a", 128) + "/group/" + strings.Repeat("b", 128) + "/jobs?task_name=ping",
 			want: starter.Request{Task: "ping", WorkerID: strings.Repeat("a", 128), WorkerGroup: strings.Repeat("b", 128)},
 		},
+		"bulk": {
+			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&priority=bulk",
+			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1", Bulk: true},
+		},
 		"joined": {
 			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset", job: starter.Job{Joined: true}, decision: "joined",
 			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1"},

@@ -98,19 +98,13 @@ func (s *server) listJobs(c *gin.Context) (jobsPage, error) {
 	return page, err
 }
 
-// jobOutcomes are those that a job can have, or run into.
-var jobOutcomes = []workflows.Outcome{
-	workflows.Running, workflows.Back, workflows.Done, workflows.BugFiled, workflows.BugPending, workflows.NotBack,
-	workflows.NoEffect, workflows.NotSent, workflows.Refused, workflows.StillOff, workflows.Cancelled, workflows.Failed,
-}
-
 // filters checks by what a list is narrowed.
 func (p *params) filters(f starter.Filter) {
 	if f.Task != "" && !slices.Contains(append(config.Tasks(), workflows.PowerOnType), f.Task) {
 		p.wrong("task_name", "%.128q is not one of %s", f.Task, strings.Join(config.Tasks(), ", "))
 	}
-	if f.Outcome != "" && !slices.Contains(jobOutcomes, f.Outcome) {
-		p.wrong("outcome", "%.128q is not one of %s", string(f.Outcome), joined(jobOutcomes))
+	if f.Outcome != "" && !slices.Contains(workflows.JobOutcomes, f.Outcome) {
+		p.wrong("outcome", "%.128q is not one of %s", string(f.Outcome), joined(workflows.JobOutcomes))
 	}
 }
 

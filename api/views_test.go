@@ -138,7 +138,7 @@ func TestViewsRefuseWrongInput(t *testing.T) {
 		"GET " + jobsPath + "?limit=0":                         "limit: must be a whole number from 1 to 100",
 		"GET " + jobsPath + "?limit=101":                       "limit: must be",
 		"GET " + jobsPath + "?limit=1&limit=2":                 "limit: must stand there once",
-		"GET " + jobsPath + "?task_name=reimage":               `task_name: "reimage" is not one of`,
+		"GET " + jobsPath + "?task_name=format":                `task_name: "format" is not one of`,
 		"GET " + jobsPath + "?outcome=fine":                    `outcome: "fine" is not one of running, back`,
 		"GET " + jobsPath + "?continuationToken=%2B":           "continuationToken: must be that of an earlier page",
 		"GET /api/v1/workers/-x/group/mdc1/jobs":               "worker_id: must not begin with -",

@@ -42,7 +42,7 @@ var badFiles = map[string]struct{ file, content, want string }{
 		`xen.json:2: "a.wintest.releng.mdc1.mozilla.com" is machine mdc1/a, but so is "` + a + `" at xen.json:1`,
 	},
 	"entry is a text": {"ssh.json", `{` + fa + `: "hunter2"}`, `ssh.json:1: ` + a + `: must be an object, not a text`},
-	"unknown key":     {"ssh.json", `{` + fa + ": {" + account + ",\n\"adr\": \"x\"}}", `ssh.json:2: ` + a + `: "adr" is not known here; known are "ssh", "addr", "port", "probe"`},
+	"unknown key":     {"ssh.json", `{` + fa + ": {" + account + ",\n\"adr\": \"x\"}}", `ssh.json:2: ` + a + `: "adr" is not known here; known are "ssh", "addr", "port", "probe", "uptime"`},
 	"unknown key in the account": {
 		"ssh.json", `{` + fa + `: {"ssh": {"user": "roller", "key_file": "KEY", "password": "hunter2"}}}`,
 		`ssh.json:1: ` + a + `: ssh: "password" is not known here; known are "user", "key_file", "boot_id", "jump", "jump_key_file"`,

@@ -29,8 +29,9 @@ func (r *reading) account(in *entry, b *IPMI) {
 	}
 }
 
-// session reads the optional "kg", "privilege" and "cipher_suites" of a BMC.
+// session reads the optional "kg", "privilege", "cipher_suites" and "efi" of a BMC.
 func (e *entry) session(b *IPMI) {
+	b.EFI = e.flag("efi")
 	if e.has("kg") {
 		b.KG = e.secret("kg", maxIPMIKey)
 	}

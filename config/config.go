@@ -9,6 +9,7 @@ type Config struct {
 	API           API
 	Taskcluster   Taskcluster
 	Ladder        Ladder
+	Sight         Sight
 	Devices       Devices
 	Bugzilla      Bugzilla
 	Files         Files
@@ -54,13 +55,23 @@ type Ladder struct {
 	DownProbes    int      // DOWN_PROBES: probes in a row that must go unanswered before a machine is down, 3
 	CommandTime   Duration // COMMAND_TIMEOUT: one whole dialogue with a device: set-up, one command, reading back, 3m
 	RetryInterval Duration // RETRY_INTERVAL: before an attempt that follows one that sent nothing, 5s
+	Reimage       Duration // REIMAGE_TIMEOUT: from a reimage's power-cycle until the machine must be installed and up, 2h
+	ReimageSettle Duration // REIMAGE_SETTLE: how long it must stay up then: installers restart more than once, 2m
 	LastLook      Duration // LAST_LOOK: how long a machine is looked for once more before its bug, 15s
 	StopTimeout   Duration // WORKER_STOP_TIMEOUT: how long a stopping worker lets its commands end, 90s
 	Heartbeat     Duration // HEARTBEAT_TIMEOUT: of activities that wait for a machine, 60s
+	TurnWait      Duration // TURN_WAIT: how long one attempt waits for its turn at a device before it asks anew, 60s
+	TurnLimit     Duration // TURN_LIMIT: how long a rung waits for its turn, over all attempts, 1h
+	CommandSlots  int      // COMMAND_SLOTS: commands and reads that one worker has at once, waiting for their turns or not, 5000
+	WatchSlots    int      // WATCH_SLOTS: machines that one worker waits for at once, 20000
 }
 
 // Devices is how long each device may take, and what is common to all of a kind.
 type Devices struct {
+	DeviceInterval  Duration // DEVICE_INTERVAL: the least time between two turns at a PDU or a Xen pool, 1s
+	BMCInterval     Duration // BMC_INTERVAL: and at a machine's own BMC, 5s
+	ChassisInterval Duration // CHASSIS_INTERVAL: and at a chassis manager, 5s
+
 	SSHTimeout     Duration // SSH_TIMEOUT: dial and handshake, 5s
 	KnownHostsFile string   // SSH_KNOWN_HOSTS_FILE, known_hosts
 	HostKeys       string   // SSH_HOST_KEYS: HostKeysStrict or HostKeysAcceptNew

@@ -50,6 +50,30 @@ func (d Devices) Of(m Machine, task string) []Device {
 	return nil
 }
 
+// Interval is the least time between two turns at a device.
+func (d Devices) Interval(kind DeviceKind) Duration {
+	switch kind {
+	case BMC:
+		return d.BMCInterval
+	case Chassis:
+		return d.ChassisInterval
+	default:
+		return d.DeviceInterval
+	}
+}
+
+// LongestSend is how long one control command to a kind of device may be under way.
+func (d Devices) LongestSend(kind DeviceKind) Duration {
+	switch kind {
+	case PDU:
+		return d.SNMPTimeout
+	case Pool:
+		return d.XenTimeout
+	default:
+		return max(d.IPMITimeout, d.ILOTimeout)
+	}
+}
+
 // pdus returns what feeds the machine; no PDU has two names in an inventory.
 func (m Machine) pdus() []Device {
 	var all []Device

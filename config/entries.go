@@ -21,12 +21,15 @@ const (
 )
 
 // ssh reads {"ssh": {"user", "key_file", "boot_id", "jump", "jump_key_file"},
-// "addr", "port", "probe"}.
-// Without "ssh" it says only how a machine that has no account is probed.
+// "addr", "port", "probe", "uptime"}.
+// Without "ssh" it says only how a machine that has no account is seen.
 func (r *reading) ssh(e *entry, m *draft) {
 	m.Addr = e.host(m.FQDN)
 	port := e.port(sshPort)
-	if !e.has("ssh") && !e.has("port") && (e.has("addr") || e.has("probe")) {
+	if e.has("uptime") {
+		m.Uptime = r.uptime(e)
+	}
+	if !e.has("ssh") && !e.has("port") && (e.has("addr") || e.has("probe") || e.has("uptime")) {
 		return
 	}
 	n := e.need("ssh")
@@ -49,14 +52,15 @@ func (r *reading) ssh(e *entry, m *draft) {
 	r.claims.take(e.place("addr"), "SSH at "+where, "belongs to", m.FQDN)
 }
 
-// ipmi reads {"ipmi": {"user", "password", "kg", "privilege", "cipher_suites"}, "addr", "port", "probe"}.
+// ipmi reads {"ipmi": {"user", "password", "kg", "privilege", "cipher_suites",
+// "efi"}, "addr", "port", "probe"}.
 func (r *reading) ipmi(e *entry, m *draft) {
 	host, port := e.host(m.FQDN), e.port(ipmiPort)
 	n := e.need("ipmi")
 	if n == nil {
 		return
 	}
-	in := r.object(e.path, e.about+": ipmi", n, "user", "password", "kg", "privilege", "cipher_suites")
+	in := r.object(e.path, e.about+": ipmi", n, "user", "password", "kg", "privilege", "cipher_suites", "efi")
 	m.IPMI = &IPMI{Host: host, Port: port}
 	r.account(in, m.IPMI)
 	in.session(m.IPMI)

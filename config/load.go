@@ -38,6 +38,7 @@ func (e *environ) config() *Config {
 		Timeout:     e.duration("TASKCLUSTER_TIMEOUT", 5*time.Second, 100*time.Millisecond),
 	}
 	c.Ladder = e.ladder()
+	c.Sight = e.sight()
 	c.Devices = e.devices()
 	c.Bugzilla = Bugzilla{
 		URL:             e.url("BUGZILLA_URL", ""),

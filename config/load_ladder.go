@@ -9,6 +9,13 @@ import (
 // defaultMethods is the later code's ladder.
 const defaultMethods = "ssh_reboot,ipmi_reset,ipmi_cycle,snmp_reboot,file_bugzilla_bug"
 
+// maxSlots is far above any fleet: each slot in use costs one goroutine or two.
+const maxSlots = 1_000_000
+
+// maxInterval bounds the time between two turns at a device: with more, a rack
+// would never be done.
+const maxInterval = time.Minute
+
 // LongestOff is how long the activity that powers a machine off may live: the
 // restore of a lost run reads the outlet once more after it.
 const LongestOff = Duration(10 * time.Minute)
@@ -34,9 +41,15 @@ func (e *environ) ladder() Ladder {
 		CommandTime:   e.duration("COMMAND_TIMEOUT", 3*time.Minute, time.Second),
 		RetryInterval: e.duration("RETRY_INTERVAL", 5*time.Second, 100*time.Millisecond),
 		LastLook:      e.duration("LAST_LOOK", 15*time.Second, time.Second),
+		Reimage:       e.duration("REIMAGE_TIMEOUT", 2*time.Hour, time.Second),
+		ReimageSettle: e.duration("REIMAGE_SETTLE", 2*time.Minute, 0),
 		StopTimeout:   e.duration("WORKER_STOP_TIMEOUT", 90*time.Second, time.Second),
 		// Below that the server drowns in heartbeats of a fleet's waits.
-		Heartbeat: e.duration("HEARTBEAT_TIMEOUT", 60*time.Second, 10*time.Second),
+		Heartbeat:    e.duration("HEARTBEAT_TIMEOUT", 60*time.Second, 10*time.Second),
+		TurnWait:     e.duration("TURN_WAIT", 60*time.Second, time.Second),
+		TurnLimit:    e.duration("TURN_LIMIT", time.Hour, time.Second),
+		CommandSlots: e.number("COMMAND_SLOTS", 5000, 1, maxSlots),
+		WatchSlots:   e.number("WATCH_SLOTS", 20_000, 1, maxSlots),
 	}
 	e.relations(l)
 	return l
@@ -50,11 +63,14 @@ func (e *environ) relations(l Ladder) {
 	if least := Duration(l.DownProbes) * l.ProbeInterval; l.DownTimeout > 0 && l.DownTimeout <= least {
 		e.wrong("DOWN_TIMEOUT", l.DownTimeout.String(), fmt.Sprintf("must be more than DOWN_PROBES x PROBE_INTERVAL (%s), or no machine is ever seen down", least))
 	}
-	if l.DownTimeout+l.CommandTime > LongestOff {
-		e.wrong("COMMAND_TIMEOUT", l.CommandTime.String(), fmt.Sprintf("must be at most %s together with DOWN_TIMEOUT: by then an off must be known to have been sent or not", LongestOff))
+	if l.DownTimeout+l.CommandTime+l.TurnWait > LongestOff {
+		e.wrong("COMMAND_TIMEOUT", l.CommandTime.String(), fmt.Sprintf("must be at most %s together with DOWN_TIMEOUT and TURN_WAIT: by then an off must be known to have been sent or not", LongestOff))
 	}
 	if l.OnAlarm > l.OnLimit {
 		e.wrong("ON_ALARM", l.OnAlarm.String(), fmt.Sprintf("must not be more than ON_LIMIT (%s)", l.OnLimit))
+	}
+	if l.ReimageSettle >= l.Reimage {
+		e.wrong("REIMAGE_SETTLE", l.ReimageSettle.String(), fmt.Sprintf("must be less than REIMAGE_TIMEOUT (%s)", l.Reimage))
 	}
 	if l.BugWait > l.BugLimit {
 		e.wrong("BUG_WAIT", l.BugWait.String(), fmt.Sprintf("must not be more than BUG_LIMIT (%s)", l.BugLimit))
@@ -63,6 +79,12 @@ func (e *environ) relations(l Ladder) {
 
 func (e *environ) devices() Devices {
 	return Devices{
+		DeviceInterval: e.interval("DEVICE_INTERVAL", time.Second),
+		// OpenStack Ironic's [ipmi]min_command_interval: some BMCs crash when they are
+		// spoken to more often. A chassis manager is a controller of the same kind.
+		BMCInterval:     e.interval("BMC_INTERVAL", 5*time.Second),
+		ChassisInterval: e.interval("CHASSIS_INTERVAL", 5*time.Second),
+
 		SSHTimeout:     e.duration("SSH_TIMEOUT", 5*time.Second, 100*time.Millisecond),
 		KnownHostsFile: e.text("SSH_KNOWN_HOSTS_FILE", "known_hosts"),
 		HostKeys:       e.oneOf("SSH_HOST_KEYS", HostKeysStrict, HostKeysStrict, HostKeysAcceptNew),
@@ -90,4 +112,13 @@ func (e *environ) devices() Devices {
 		ILOCAFile:     e.text("ILO_CA_FILE", ""),
 		StatusTimeout: e.duration("STATUS_TIMEOUT", 20*time.Second, 100*time.Millisecond),
 	}
+}
+
+// interval returns the least time between two turns at a device; it may be none.
+func (e *environ) interval(name string, otherwise time.Duration) Duration {
+	d := e.duration(name, otherwise, 0)
+	if d.D() > maxInterval {
+		e.wrong(name, d.String(), "must be "+maxInterval.String()+" or less")
+	}
+	return d
 }

@@ -66,7 +66,9 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		OnLimit: Duration(24 * time.Hour), BugWait: Duration(20 * time.Second), BugLimit: Duration(24 * time.Hour),
 		ProbeInterval: Duration(time.Second), ProbeTimeout: Duration(2 * time.Second), DownProbes: 3, Heartbeat: Duration(time.Minute),
 		OnRetry: Duration(5 * time.Minute), BugRetry: Duration(10 * time.Minute), CommandTime: Duration(3 * time.Minute),
+		Reimage: Duration(2 * time.Hour), ReimageSettle: Duration(2 * time.Minute),
 		RetryInterval: Duration(5 * time.Second), LastLook: Duration(15 * time.Second), StopTimeout: Duration(90 * time.Second),
+		TurnWait: Duration(time.Minute), TurnLimit: Duration(time.Hour), CommandSlots: 5000, WatchSlots: 20_000,
 	}, c.Ladder)
 	require.Equal(t, Devices{
 		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
@@ -75,6 +77,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		ILOTimeout: Duration(30 * time.Second), ILOVerify: Duration(time.Minute), StatusTimeout: Duration(20 * time.Second),
 		SNMPv3:     SNMPUser{AuthProtocol: "SHA", PrivProtocol: "AES"},
 		XenTimeout: Duration(10 * time.Second), XenShutdown: Duration(time.Minute),
+		DeviceInterval: Duration(time.Second), BMCInterval: Duration(5 * time.Second), ChassisInterval: Duration(5 * time.Second),
 	}, c.Devices)
 	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
@@ -115,7 +118,7 @@ func TestLoadReads(t *testing.T) {
 	}
 }
 
-const tasksKnown = "reboot, ping, status, ipmi_status, ipmi_list, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
+const tasksKnown = "reboot, ping, status, ipmi_status, ipmi_list, reimage, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
 
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
@@ -134,7 +137,7 @@ func TestLoadMistakes(t *testing.T) {
 		"task twice":             {"TASK_NAMES=ping,ping", `TASK_NAMES="ping": stands there twice`},
 		"task in two spellings":  {"TASK_NAMES=xenapi_reboot,xen_reboot", `TASK_NAMES="xenapi_reboot": stands there twice`},
 		"only commas":            {"TASK_NAMES=,", `TASK_NAMES=",": must be a list with commas between its entries`},
-		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, "):]},
+		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, "):]},
 		"the bug first":          {"REBOOT_METHODS=file_bugzilla_bug,ssh_reboot", `REBOOT_METHODS="file_bugzilla_bug": may stand only at the end: no rung is tried once people have been told`},
 		"scope for everything":   {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name};b,c", `REQUIRED_TASKCLUSTER_SCOPE_SETS="b,c": no scope of this set has {task_name}, so that it would open every action`},
 		"other placeholder":      {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name}:{group}", `REQUIRED_TASKCLUSTER_SCOPE_SETS="a:{task_name}:{group}": may have no other placeholder than {task_name}`},
@@ -155,7 +158,11 @@ func TestLoadMistakes(t *testing.T) {
 		"one lost packet":        {"DOWN_PROBES=1", `DOWN_PROBES="1": must be a whole number from 2 to 100`},
 		"never seen down":        {"DOWN_TIMEOUT=3s", `DOWN_TIMEOUT="3s": must be more than DOWN_PROBES x PROBE_INTERVAL (3s), or no machine is ever seen down`},
 		"alarm after the end":    {"ON_LIMIT=1m", `ON_ALARM="5m0s": must not be more than ON_LIMIT (1m0s)`},
-		"off that lives long":    {"COMMAND_TIMEOUT=10m", `COMMAND_TIMEOUT="10m0s": must be at most 10m0s together with DOWN_TIMEOUT: by then an off must be known to have been sent or not`},
+		"settling too long":      {"REIMAGE_TIMEOUT=1m", `REIMAGE_SETTLE="2m0s": must be less than REIMAGE_TIMEOUT (1m0s)`},
+		"reimage as a rung":      {"REBOOT_METHODS=reimage", `REBOOT_METHODS="reimage": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, "):]},
+		"off that lives long":    {"COMMAND_TIMEOUT=10m", `COMMAND_TIMEOUT="10m0s": must be at most 10m0s together with DOWN_TIMEOUT and TURN_WAIT: by then an off must be known to have been sent or not`},
+		"interval":               {"BMC_INTERVAL=61s", `BMC_INTERVAL="1m1s": must be 1m0s or less`},
+		"no slots":               {"COMMAND_SLOTS=0", `COMMAND_SLOTS="0": must be a whole number from 1 to 1000000`},
 		"bug wait":               {"BUG_LIMIT=10s", `BUG_WAIT="20s": must not be more than BUG_LIMIT (10s)`},
 		"privilege":              {"IPMI_PRIVILEGE=root", `IPMI_PRIVILEGE="root": must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},
 		"template":               {"BUGZILLA_REBOOT_TEMPLATE=[1]", `BUGZILLA_REBOOT_TEMPLATE="[1]": must be a JSON object`},

@@ -27,6 +27,7 @@ type Machine struct {
 	Addr    string   // where the machine itself is probed and dialled: FQDN unless ssh.json says "addr"
 	Probe   Probe    // how to see whether it is up
 	SSH     *SSH     // FQDN_TO_SSH_FILE
+	Uptime  *Uptime  // FQDN_TO_SSH_FILE
 	IPMI    *IPMI    // FQDN_TO_IPMI_FILE
 	Outlets []Outlet // FQDN_TO_PDU_FILE
 	Xen     *Xen     // FQDN_TO_XEN_FILE
@@ -49,6 +50,13 @@ func (p Probe) String() string {
 		return "tcp:" + strconv.Itoa(p.Port)
 	}
 	return "icmp"
+}
+
+// Uptime is the SNMP agent of the machine itself, which tells for how long the
+// machine has been up.
+type Uptime struct {
+	Port int       // UDP, 161 unless the entry says otherwise
+	V3   *SNMPUser // nil: version 2c, with UPTIME_COMMUNITY
 }
 
 // SSH is the account on the machine that may do nothing but reboot.
@@ -81,6 +89,7 @@ type IPMI struct {
 	KG           Secret              // the BMC's key-generating key, where it has one (two-key login)
 	Privilege    string              // of the session; "" is IPMI_PRIVILEGE
 	CipherSuites []int               // in the order they are tried; none is 17, then 3
+	EFI          bool                // its firmware boots from the network by EFI, not as a PC of old does
 	Bridge       []string            // ipmitool's options from the chassis manager at Host to the machine's own controller
 	Commands     map[string][]string // ipmitool's words for a task where a machine type has its own
 }

@@ -16,10 +16,10 @@ type kindOfFile struct {
 }
 
 var kindsOfFiles = []kindOfFile{
-	{"ssh.json", func(f Files) string { return f.SSH }, []string{"ssh", "addr", "port", "probe"}, (*reading).ssh, nil},
+	{"snmp_users.json", func(f Files) string { return f.SNMPUsers }, []string{"user", "auth_protocol", "auth_password", "priv_protocol", "priv_password"}, nil, nil},
+	{"ssh.json", func(f Files) string { return f.SSH }, []string{"ssh", "addr", "port", "probe", "uptime"}, (*reading).ssh, nil},
 	{"ipmi.json", func(f Files) string { return f.IPMI }, []string{"ipmi", "addr", "port", "probe"}, (*reading).ipmi, nil},
 	{"pdu_profiles.json", func(f Files) string { return f.PDUProfiles }, []string{"status", "states", "on", "off", "reboot", "index", "group"}, nil, nil},
-	{"snmp_users.json", func(f Files) string { return f.SNMPUsers }, []string{"user", "auth_protocol", "auth_password", "priv_protocol", "priv_password"}, nil, nil},
 	{"pdus.json", func(f Files) string { return f.PDU }, []string{"pdu", "addr", "port", "probe", "profile", "version", "v3"}, (*reading).pdu, nil},
 	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen, nil},
 	{"ilo.json", func(f Files) string { return f.ILO }, []string{"ilo", "addr", "port", "fingerprint", "probe"}, (*reading).ilo, nil},

@@ -129,3 +129,20 @@ func (r *reading) userOf(e *entry, version SNMPVersion) *SNMPUser {
 	}
 	return u
 }
+
+// uptime reads {"version", "v3", "port"} of the machine's own agent. It must name
+// a user for version 3: that of the PDUs is nobody's business on a machine.
+func (r *reading) uptime(e *entry) *Uptime {
+	n := e.need("uptime")
+	in := r.object(e.path, e.about+": uptime", n, "version", "v3", "port")
+	u := &Uptime{Port: in.port(snmpPort)}
+	switch version := in.snmpVersion(); {
+	case version == SNMPv1:
+		in.wrong(in.place("version").line, "\"version\" must be \"2c\" or \"3\"")
+	case version == SNMPv3 && !in.has("v3"):
+		in.wrong(in.place("version").line, "\"version\" \"3\" needs a \"v3\" of snmp_users.json (SNMP_USERS_FILE)")
+	default:
+		u.V3 = r.userOf(in, version)
+	}
+	return u
+}

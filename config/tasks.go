@@ -24,6 +24,7 @@ var tasks = []task{
 	{name: "status", read: true},
 	{name: "ipmi_status", read: true},
 	{name: "ipmi_list", read: true},
+	{name: "reimage"},
 	{name: "ssh_reboot", rung: true},
 	{name: "ipmi_reset", rung: true},
 	{name: "ipmi_cycle", rung: true},

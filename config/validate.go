@@ -88,6 +88,9 @@ func (c *Config) reach(v *Inventory) error {
 			mistakes = append(mistakes, errors.New(missing.text))
 		}
 	}
+	if c.Sight.UptimeCommunity.IsZero() && slices.ContainsFunc(machines, func(m Machine) bool { return m.Uptime != nil && m.Uptime.V3 == nil }) {
+		mistakes = append(mistakes, errors.New("UPTIME_COMMUNITY: must be set: the inventory has an uptime entry with version 2c; machines must not learn SNMP_COMMUNITY"))
+	}
 	if slices.ContainsFunc(machines, func(m Machine) bool { return m.Xen != nil }) {
 		mistakes = append(mistakes, c.Devices.ValidateXen())
 	}

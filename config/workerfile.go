@@ -14,7 +14,7 @@ var workerFile = kindOfFile{
 // serverKeys are what an entry of "servers" may have.
 var serverKeys = []string{
 	"fqdn", "bug_cc", "parent", "addr", "pdu", "user", "password", "type", "ssh", "xen", "ilo",
-	"kg", "privilege", "cipher_suites", "port", "probe",
+	"kg", "privilege", "cipher_suites", "efi", "port", "probe",
 }
 
 // servers is the file's "servers" and "types" while they are read.
@@ -158,6 +158,7 @@ func (s *servers) bmc(e *entry, m *draft) {
 	b := &IPMI{Host: host, Port: cmp.Or(e.port(0), parent.port(ipmiPort))}
 	s.account(account, b)
 	account.session(b)
+	b.EFI = e.flag("efi") || parent.flag("efi")
 	m.IPMI = b
 	if s.namesOnly {
 		b.KG = Secret{}

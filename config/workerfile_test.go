@@ -140,6 +140,7 @@ func TestWorkerFileMistakes(t *testing.T) {
 		"another name":         {`{"servers": {"b": {"fqdn": ` + fa + `}}}`, `worker.json:1: b: "fqdn" "` + a + `" is machine "a", so the server must be called that`},
 		"suite 2":              {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "cipher_suites": [2]}}}`, `worker.json:1: ` + a + `: a cipher suite must be 17 or 3`},
 		"privilege":            {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "privilege": "GOD"}}}`, `worker.json:1: ` + a + `: "privilege" "GOD" must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},
+		"efi":                  {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "efi": "yes"}}}`, `worker.json:1: ` + a + `: "efi" must be true or false, not a text`},
 		"kg":                   {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "kg": "hunter2hunter2hunter2"}}}`, `worker.json:1: ` + a + `: "kg" is 21 bytes long and must be 20 at most`},
 		"ilo":                  {`{"servers": {` + fa + `: {"ilo": "x"}}}`, `worker.json:1: ` + a + `: "ilo" must be a list of the iLO's host and a list of arguments`},
 		"ilo, an option":       {`{"servers": {` + fa + `: {"ilo": ["i", ["--login", "x", "--pasword", "hunter2"]]}}}`, `worker.json:1: ` + a + `: "ilo" has an argument that is not known here; known are ` + quoted(iloOptions)},
@@ -253,4 +254,16 @@ func FuzzParseCartridge(f *testing.F) {
 		require.True(t, strings.EqualFold(text, c.String()))
 		require.True(t, c.Slot >= 1 && c.Slot <= maxSlot && c.Node >= 1 && c.Node <= maxNode)
 	})
+}
+
+// How a machine's firmware boots stands in its own entry, or in its chassis's.
+func TestEFI(t *testing.T) {
+	t.Parallel()
+	v, err := LoadInventory(worker(t, `{"types": {"moonshot": {}}, "servers": {
+		"ch": {"user": "u", "password": "hunter2", "type": "moonshot", "efi": true},
+		`+fa+`: {"parent": "ch", "addr": "c1n1"},
+		`+fb+`: {"user": "u", "password": "hunter2"}}}`))
+	require.NoError(t, err)
+	require.True(t, v.Machines()[0].IPMI.EFI)
+	require.False(t, v.Machines()[1].IPMI.EFI)
 }

@@ -165,6 +165,10 @@ func commandName(c types.Command, data []byte) (name string, control bool) {
 		return "chassis power status", false
 	case is(c, types.CommandGetDeviceID):
 		return "mc info", false
+	case is(c, types.CommandSetSystemBootOptions):
+		return bootOptionName(data), false
+	case is(c, types.CommandGetSystemBootOptions):
+		return "chassis bootparam get", false
 	case c.Name == "": // one that the library does not know
 		return fmt.Sprintf("raw 0x%02x 0x%02x", uint8(c.NetFn), c.ID), false
 	}
@@ -190,3 +194,36 @@ type chassisHAL struct {
 
 // PowerState implements hal.ChassisHAL.
 func (c *chassisHAL) PowerState(context.Context) (bool, error) { return c.m.State().Power, nil }
+
+// SetBootFlags implements hal.ChassisHAL.
+func (c *chassisHAL) SetBootFlags(_ context.Context, flags *types.BootOptionParam_BootFlags) error {
+	if !c.m.setNetboot(networkBoot(flags)) {
+		return hal.ErrNotSupported
+	}
+	return nil
+}
+
+func networkBoot(f *types.BootOptionParam_BootFlags) bool {
+	return f.BootFlagsValid && f.BootDeviceSelector == types.BootDeviceSelectorForcePXE
+}
+
+// GetBootFlags implements hal.ChassisHAL.
+func (c *chassisHAL) GetBootFlags(context.Context) (*types.BootOptionParam_BootFlags, error) {
+	if !c.m.State().Netboot {
+		return &types.BootOptionParam_BootFlags{}, nil
+	}
+	return &types.BootOptionParam_BootFlags{BootFlagsValid: true, BootDeviceSelector: types.BootDeviceSelectorForcePXE}, nil
+}
+
+// bootOptionName tells the boot flags (parameter 5, IPMI v2.0, table 28-14) from
+// the other options.
+func bootOptionName(data []byte) string {
+	var flags types.BootOptionParam_BootFlags
+	if len(data) == 0 || types.BootOptionParamSelector(data[0]&0x7f) != types.BootOptionParamSelector_BootFlags || flags.Unpack(data[1:]) != nil {
+		return "chassis bootparam set"
+	}
+	if networkBoot(&flags) {
+		return "chassis bootdev pxe"
+	}
+	return "chassis bootdev none"
+}

@@ -53,6 +53,10 @@ func (m *Machine) boot() {
 	if m.faults.NeverReturns {
 		return
 	}
+	m.fromNet = m.netboot && !m.faults.IgnoreNetboot
+	if m.fromNet {
+		m.netboot = false // the firmware has read it
+	}
 	delay := m.timing.Boot + m.faults.SlowBoot
 	if m.faults.TooFast {
 		delay = 0
@@ -68,7 +72,11 @@ func (m *Machine) bootDone() {
 		m.plan(listenRetry, m.bootDone)
 		return
 	}
-	if !m.os.hung {
+	switch {
+	case m.os.hung:
+	case m.fromNet:
+		m.plan(m.timing.Install, m.install)
+	default:
 		m.planBanner()
 	}
 }

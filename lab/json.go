@@ -40,6 +40,7 @@ type (
 		PDUDelay duration `json:"pdu_delay,omitempty"`
 		PDULag   duration `json:"pdu_lag,omitempty"`
 		Cycle    duration `json:"cycle,omitempty"`
+		Install  duration `json:"install,omitempty"`
 	}
 )
 
@@ -65,7 +66,7 @@ func (f *Faults) UnmarshalJSON(data []byte) error {
 func (t Timing) MarshalJSON() ([]byte, error) {
 	return json.Marshal(timingJSON{
 		duration(t.Shutdown), duration(t.Boot), duration(t.SSHDelay),
-		duration(t.PDUDelay), duration(t.PDULag), duration(t.Cycle),
+		duration(t.PDUDelay), duration(t.PDULag), duration(t.Cycle), duration(t.Install),
 	})
 }
 
@@ -77,7 +78,7 @@ func (t *Timing) UnmarshalJSON(data []byte) error {
 	}
 	*t = Timing{
 		time.Duration(s.Shutdown), time.Duration(s.Boot), time.Duration(s.SSHDelay),
-		time.Duration(s.PDUDelay), time.Duration(s.PDULag), time.Duration(s.Cycle),
+		time.Duration(s.PDUDelay), time.Duration(s.PDULag), time.Duration(s.Cycle), time.Duration(s.Install),
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // hostKeys are a machine's sshd's: the one in known_hosts, which every boot
-// keeps, and the one of Faults.WrongHostKey.
+// keeps until the machine is installed anew, and the one of Faults.WrongHostKey.
 type hostKeys struct{ right, wrong ssh.Signer }
 
 func newHostKeys() (keys hostKeys, err error) {

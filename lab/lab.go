@@ -27,6 +27,7 @@ type Lab struct {
 	blocks   []*block
 	machines []*Machine
 	byName   map[string]*Machine // FQDN and worker ID, lower case
+	chassis  map[string]*web     // the managers that machines share, by Spec.Chassis
 	pdus     []*pdu
 	xen      *XAPI              // nil without a VM
 	key      ed25519.PrivateKey // the account's, on every machine
@@ -39,7 +40,7 @@ type Lab struct {
 // Start powers on every machine and returns when all that are not hung answer
 // probes and show an SSH banner.
 func Start(opts Options) (*Lab, error) {
-	l := &Lab{journal: newJournal(opts.Log, opts.During), byName: make(map[string]*Machine)}
+	l := &Lab{journal: newJournal(opts.Log, opts.During), byName: make(map[string]*Machine), chassis: make(map[string]*web)}
 	l.close = sync.OnceValue(l.shutdown)
 	if err := l.build(opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())

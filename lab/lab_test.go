@@ -118,13 +118,13 @@ func TestSpecJSON(t *testing.T) {
 	spec := Spec{
 		WorkerID: "a", WorkerGroup: "b", NoBMC: true,
 		Faults: Faults{Hung: true, LoseReplies: 0.3, SlowBoot: 2 * time.Second},
-		Timing: Timing{Shutdown: 1, Boot: 2 * time.Second, SSHDelay: 3, PDUDelay: 4, PDULag: 5, Cycle: 6},
+		Timing: Timing{Shutdown: 1, Boot: 2 * time.Second, SSHDelay: 3, PDUDelay: 4, PDULag: 5, Cycle: 6, Install: 7},
 	}
 	data, err := json.Marshal(spec)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"worker_id":"a","worker_group":"b","no_bmc":true,
 		"faults":{"hung":true,"lose_replies":0.3,"slow_boot":"2s"},
-		"timing":{"shutdown":"1ns","boot":"2s","ssh_delay":"3ns","pdu_delay":"4ns","pdu_lag":"5ns","cycle":"6ns"}}`, string(data))
+		"timing":{"shutdown":"1ns","boot":"2s","ssh_delay":"3ns","pdu_delay":"4ns","pdu_lag":"5ns","cycle":"6ns","install":"7ns"}}`, string(data))
 	var back Spec
 	require.NoError(t, json.Unmarshal(data, &back))
 	require.Equal(t, spec, back)

@@ -39,6 +39,9 @@ type State struct {
 	SSH    bool   `json:"ssh"`     // shows an SSH banner
 	BootID string `json:"boot_id"` // of this boot or, while it is down, of the last one
 	Boots  int    `json:"boots"`   // boots since the lab started, the first included
+
+	Netboot   bool `json:"netboot,omitempty"`   // the next boot is from the network
+	Installed int  `json:"installed,omitempty"` // how often it was installed anew
 }
 
 // Machine is one simulated machine with its BMC. Its power states are in
@@ -63,6 +66,9 @@ type Machine struct {
 	os       *life      // nil while no operating system answers
 	bootID   string
 	boots    int
+	netboot  bool // the next boot is from the network, for once
+	fromNet  bool // this boot is
+	installs int
 	timer    *time.Timer // what is to happen next
 	gen      int         // whose timer it is: a newer event overtakes an older one's
 	closed   bool
@@ -152,8 +158,15 @@ func (m *Machine) PDUAddr() string {
 	return m.outlet.pdu.addr
 }
 
-// HostKey returns the public key its sshd shows unless Faults.WrongHostKey.
-func (m *Machine) HostKey() ssh.PublicKey { return m.host.right.PublicKey() }
+// HostKey returns the public key its sshd shows unless Faults.WrongHostKey; a
+// machine that is installed anew has another one.
+func (m *Machine) HostKey() ssh.PublicKey { return m.hostKeys().right.PublicKey() }
+
+func (m *Machine) hostKeys() hostKeys {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.host
+}
 
 // State returns what the machine is now.
 func (m *Machine) State() State {
@@ -162,7 +175,7 @@ func (m *Machine) State() State {
 	up := m.os != nil && !m.os.hung
 	return State{
 		Power: m.powered(), Outlet: m.feeds > 0, Up: up, SSH: up && m.os.banner,
-		BootID: m.bootID, Boots: m.boots,
+		BootID: m.bootID, Boots: m.boots, Netboot: m.netboot, Installed: m.installs,
 	}
 }
 

@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// MoonshotNode is every machine's node: each has a chassis of its own.
+// MoonshotNode is the node of every machine that has a chassis of its own, and of
+// the first one of a chassis that machines share.
 const MoonshotNode = "c1n1"
 
 // coldReset is the one action of HP's REST that roller uses; a node that is off
@@ -19,7 +20,7 @@ func (w *web) coldReset(out http.ResponseWriter, r *http.Request) {
 	case err != nil || body.Action != "Reset" || body.ResetType != "ColdReset":
 		redfishError(out, http.StatusBadRequest, "Base.0.10.ActionParameterValueNotInList", "")
 	default:
-		w.command(out, r, Entry{Device: DeviceMoonshot, Command: "cold reset " + MoonshotNode}, w.m.reset)
+		w.command(out, r, Entry{Device: DeviceMoonshot, Command: "cold reset " + w.slot}, w.m.reset)
 	}
 }
 
@@ -29,7 +30,7 @@ func (w *web) node(out http.ResponseWriter, r *http.Request) {
 		redfishError(out, http.StatusUnauthorized, "Base.0.10.NoValidSession", "")
 		return
 	}
-	writeReply(out, resource{"Type": "ComputerSystem.0.9.5", "Name": MoonshotNode, "Power": w.powerState()})
+	writeReply(out, resource{"Type": "ComputerSystem.0.9.5", "Name": w.slot, "Power": w.powerState()})
 }
 
 func (l *Lab) iloInventory() inventory {
@@ -50,8 +51,8 @@ func (l *Lab) moonshotInventory() inventory {
 	for _, m := range l.machines {
 		if m.spec.Moonshot {
 			inv[m.FQDN()] = map[string]any{
-				"moonshot": map[string]any{"user": BMCUser, "password": BMCPassword, "node": MoonshotNode},
-				"addr":     m.addr, "port": WebPort, "fingerprint": string(m.web.pin),
+				"moonshot": map[string]any{"user": BMCUser, "password": BMCPassword, "node": m.web.slot},
+				"addr":     m.web.door.m.addr, "port": WebPort, "fingerprint": string(m.web.pin),
 			}
 		}
 	}

@@ -126,6 +126,10 @@ func (m *Machine) cycle() bool {
 		return true
 	}
 	m.losePower(func() { m.switched = false })
+	if m.faults.CycleSticks {
+		m.cancel()
+		return true
+	}
 	m.plan(m.timing.Cycle, func() { m.gainPower(func() { m.switched = true }) })
 	return true
 }

@@ -46,6 +46,7 @@ func (w *web) redfish(mux *http.ServeMux) {
 		}))
 	}
 	mux.HandleFunc("POST "+redfishReset, w.private(w.reset))
+	mux.HandleFunc("PATCH "+redfishSystem, w.private(w.patch))
 }
 
 // root needs no login (DSP0266, 9.3.3).
@@ -117,7 +118,48 @@ func (w *web) system() resource {
 	return resource{
 		"@odata.etag": `W/"1"`, "Id": "1", "Name": "Computer System", "PowerState": w.powerState(),
 		"Actions": resource{"#ComputerSystem.Reset": reset},
+		"Boot":    w.bootOverride(),
 	}
+}
+
+// redfishBootSources is what an iLO 5 offers.
+var redfishBootSources = []string{"None", "Cd", "Hdd", "Usb", "Utilities", "Diags", "BiosSetup", "Pxe", "UefiShell", "UefiHttp", "UefiTarget"}
+
+func (w *web) bootSources() []string {
+	if only := w.m.Faults().Web.BootSource; only != "" {
+		return []string{only}
+	}
+	return redfishBootSources
+}
+
+func (w *web) bootOverride() resource {
+	boot := resource{
+		"BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideTarget": "None", "BootSourceOverrideMode": "UEFI",
+		"BootSourceOverrideTarget@Redfish.AllowableValues": w.bootSources(),
+	}
+	if w.m.State().Netboot {
+		boot["BootSourceOverrideEnabled"], boot["BootSourceOverrideTarget"] = "Once", "Pxe"
+	}
+	return boot
+}
+
+// patch sets the boot override (DSP0268, ComputerSystem, Boot).
+func (w *web) patch(out http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Boot struct{ BootSourceOverrideEnabled, BootSourceOverrideTarget string }
+	}
+	err := json.NewDecoder(http.MaxBytesReader(out, r.Body, maxBody)).Decode(&body)
+	on := body.Boot.BootSourceOverrideEnabled == "Once"
+	word := "boot override " + body.Boot.BootSourceOverrideEnabled
+	end := w.m.lab.journal.begin(Entry{Device: DeviceILO, Host: w.m.FQDN(), Machine: w.m.FQDN(), Command: word, From: r.RemoteAddr})
+	valid := err == nil && (!on || body.Boot.BootSourceOverrideTarget == "Pxe" && slices.Contains(w.bootSources(), "Pxe"))
+	done := valid && w.m.setNetboot(on)
+	end(done)
+	if !done {
+		redfishError(out, http.StatusBadRequest, "Base.1.8.PropertyValueNotInList", "The password is "+BMCPassword)
+		return
+	}
+	redfishError(out, http.StatusOK, "Base.1.8.Success", "")
 }
 
 // powerState is read from the machine, or remembered as some BMCs do.

@@ -23,6 +23,7 @@ type Spec struct {
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
 	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
 	Moonshot    bool   `json:"moonshot,omitempty"`    // a chassis manager speaks HP's REST
+	Chassis     string `json:"chassis,omitempty"`     // of Moonshot: machines of one name share a manager; "" is one of its own
 }
 
 // FQDN returns the machine's name as the inventory files spell it.
@@ -49,6 +50,11 @@ type Faults struct {
 	RefuseShutdown   bool          `json:"refuse_shutdown,omitempty"`    // Xen refuses a clean shutdown: the guest has no drivers for it
 	WrongHostKey     bool          `json:"wrong_host_key,omitempty"`     // sshd shows a key that is not in known_hosts
 
+	RefuseNetboot bool `json:"refuse_netboot,omitempty"` // the BMC and the iLO refuse to set network boot
+	DropNetboot   bool `json:"drop_netboot,omitempty"`   // they acknowledge it and do not keep it
+	IgnoreNetboot bool `json:"ignore_netboot,omitempty"` // the firmware boots from its disk and leaves it set
+	CycleSticks   bool `json:"cycle_sticks,omitempty"`   // a power-cycle leaves the machine off
+
 	Web WebFaults `json:"web,omitzero"` // of the iLO and the chassis manager; to them DeadBMC and LoseCommandReply mean the same as to the BMC
 }
 
@@ -60,6 +66,7 @@ type Timing struct {
 	PDUDelay time.Duration `json:"pdu_delay,omitempty"` // a PDU's reboot: the time without power, 1s
 	PDULag   time.Duration `json:"pdu_lag,omitempty"`   // from an acknowledged Set until the outlet acts, 20ms
 	Cycle    time.Duration `json:"cycle,omitempty"`     // a BMC's power cycle: the time without power, 200ms
+	Install  time.Duration `json:"install,omitempty"`   // how long an installer answers probes before it restarts, 1s
 }
 
 // Defaults of Timing, fast enough for tests and slow enough to be seen.
@@ -70,12 +77,13 @@ const (
 	defaultPDUDelay = time.Second
 	defaultPDULag   = 20 * time.Millisecond
 	defaultCycle    = 200 * time.Millisecond
+	defaultInstall  = time.Second
 )
 
 func (t Timing) withDefaults() Timing {
 	for field, value := range map[*time.Duration]time.Duration{
 		&t.Shutdown: defaultShutdown, &t.Boot: defaultBoot, &t.SSHDelay: defaultSSHDelay,
-		&t.PDUDelay: defaultPDUDelay, &t.PDULag: defaultPDULag, &t.Cycle: defaultCycle,
+		&t.PDUDelay: defaultPDUDelay, &t.PDULag: defaultPDULag, &t.Cycle: defaultCycle, &t.Install: defaultInstall,
 	} {
 		if *field == 0 {
 			*field = value

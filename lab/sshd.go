@@ -44,9 +44,10 @@ func (m *Machine) serveConn(os *life, tcp *net.TCPConn) {
 
 func (m *Machine) sshConfig() *ssh.ServerConfig {
 	config := &ssh.ServerConfig{ServerVersion: "SSH-2.0-lab", PublicKeyCallback: m.authorize}
-	key := m.host.right
+	keys := m.hostKeys()
+	key := keys.right
 	if m.Faults().WrongHostKey {
-		key = m.host.wrong
+		key = keys.wrong
 	}
 	config.AddHostKey(key)
 	return config

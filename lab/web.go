@@ -26,6 +26,7 @@ import (
 type WebFaults struct {
 	NoSessions   bool          `json:"no_sessions,omitempty"`   // there is no SessionService: Basic only
 	Offers       string        `json:"offers,omitempty"`        // the only reset types that are offered, with commas; "": the usual ones
+	BootSource   string        `json:"boot_source,omitempty"`   // the only boot source that is offered; "": the usual ones
 	Info         bool          `json:"info,omitempty"`          // what is offered stands in the ActionInfo
 	Busy         bool          `json:"busy,omitempty"`          // commands are answered 409
 	Already      bool          `json:"already,omitempty"`       // commands are answered 400, "already in that state"
@@ -40,6 +41,10 @@ type WebFaults struct {
 // power of their own.
 type web struct {
 	m      *Machine
+	slot   string // the machine's, in its chassis
+	door   *web   // whose server it is: another one's, for a node of a chassis that has a manager already
+	mux    *http.ServeMux
+	nodes  int // of the chassis, at its door
 	server *http.Server
 	pin    config.Fingerprint
 	closed context.CancelFunc
@@ -53,6 +58,9 @@ type web struct {
 }
 
 func startWeb(m *Machine) (*web, error) {
+	if door := m.lab.chassis[m.spec.Chassis]; door != nil {
+		return door.join(m), nil
+	}
 	cert, err := selfSigned(m.addr)
 	if err != nil {
 		return nil, err
@@ -62,7 +70,11 @@ func startWeb(m *Machine) (*web, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &web{m: m, pin: config.FingerprintOf(cert.Certificate[0]), sessions: map[string]bool{}}
+	w := &web{m: m, slot: MoonshotNode, nodes: 1, pin: config.FingerprintOf(cert.Certificate[0]), sessions: map[string]bool{}}
+	w.door = w
+	if m.spec.Chassis != "" {
+		m.lab.chassis[m.spec.Chassis] = w
+	}
 	w.ctx, w.closed = context.WithCancel(context.Background())
 	w.server = &http.Server{
 		Handler: w.handler(), ReadHeaderTimeout: 10 * time.Second,
@@ -73,19 +85,31 @@ func startWeb(m *Machine) (*web, error) {
 	return w, nil
 }
 
+// join adds a machine to a chassis that has its manager.
+func (w *web) join(m *Machine) *web {
+	w.nodes++
+	n := &web{m: m, slot: fmt.Sprintf("c%dn1", w.nodes), door: w, pin: w.pin, sessions: map[string]bool{}, ctx: w.ctx, closed: func() {}}
+	w.mux.Handle("/rest/v1/Systems/"+n.slot, n.handler())
+	return n
+}
+
 func (w *web) stop() error {
 	w.closed()
+	if w.door != w {
+		return nil
+	}
 	return w.server.Close()
 }
 
 func (w *web) handler() http.Handler {
 	mux := http.NewServeMux()
+	w.mux = mux
 	if w.m.spec.ILO {
 		w.redfish(mux)
 	}
 	if w.m.spec.Moonshot {
-		mux.HandleFunc("POST /rest/v1/Systems/"+MoonshotNode, w.coldReset)
-		mux.HandleFunc("GET /rest/v1/Systems/"+MoonshotNode, w.node)
+		mux.HandleFunc("POST /rest/v1/Systems/"+w.slot, w.coldReset)
+		mux.HandleFunc("GET /rest/v1/Systems/"+w.slot, w.node)
 	}
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		f := w.m.Faults()
@@ -113,7 +137,7 @@ func login(r *http.Request) bool {
 // says whether it could be carried out.
 func (w *web) command(out http.ResponseWriter, r *http.Request, e Entry, do func() bool) {
 	f := w.m.Faults()
-	e.Host, e.Machine, e.Control, e.From = w.m.FQDN(), w.m.FQDN(), true, r.RemoteAddr
+	e.Host, e.Machine, e.Control, e.From = w.door.m.FQDN(), w.m.FQDN(), true, r.RemoteAddr
 	end := w.m.lab.journal.begin(e)
 	switch {
 	case f.LoseCommand:
@@ -184,7 +208,7 @@ func (m *Machine) Certificate() []byte {
 	if m.web == nil {
 		return nil
 	}
-	return m.web.server.TLSConfig.Certificates[0].Certificate[0]
+	return m.web.door.server.TLSConfig.Certificates[0].Certificate[0]
 }
 
 // Sessions returns how many sessions of the machine's iLO are open, and how many

@@ -1,6 +1,7 @@
 package starter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,9 +84,23 @@ func (s *Starter) Show(ctx context.Context, workflowID, runID string) (View, err
 		var r workflows.Result
 		if value.Get(&r) == nil {
 			v.Result, v.Live = &r, true
+			r.Now = cmp.Or(waiting(answer.GetPendingActivities()), r.Now)
 		}
 	}
 	return v, nil
+}
+
+// waiting says at which device a job waits for its turn: its activity's last
+// heartbeat does, which is in no history.
+func waiting(pending []*workflowpb.PendingActivityInfo) string {
+	for _, p := range pending {
+		var progress workflows.Progress
+		err := converter.GetDefaultDataConverter().FromPayloads(p.GetHeartbeatDetails(), &progress)
+		if err == nil && progress.Waiting != "" {
+			return "waiting for its turn at " + progress.Waiting
+		}
+	}
+	return ""
 }
 
 // closed reads a closed run's record: its result, or its error's details.

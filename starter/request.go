@@ -51,8 +51,12 @@ func (s *Starter) request(r Request, name config.Name) (*workflowservice.StartWo
 	if err != nil {
 		return nil, err
 	}
+	priority := int32(workflows.ClickPriority)
+	if r.Bulk {
+		priority = workflows.BulkPriority
+	}
 	return &workflowservice.StartWorkflowExecutionRequest{
-		Namespace: s.namespace, WorkflowId: id, WorkflowType: &commonpb.WorkflowType{Name: r.Task},
+		Namespace: s.namespace, WorkflowId: id, Priority: &commonpb.Priority{PriorityKey: priority}, WorkflowType: &commonpb.WorkflowType{Name: r.Task},
 		TaskQueue: &taskqueuepb.TaskQueue{Name: workflows.TaskQueue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
 		Input:     input, Identity: s.identity, RequestId: unique,
 		WorkflowIdReusePolicy: reuse, WorkflowIdConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,

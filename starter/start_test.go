@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mozilla-platform-ops/roller/config"
+	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 func TestUnavailable(t *testing.T) {
@@ -61,8 +62,12 @@ func TestRequestID(t *testing.T) {
 			require.Equal(t, "machine/mdc1/ms1-10", r.GetWorkflowId())
 		}
 		require.Equal(t, enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL, r.GetWorkflowIdConflictPolicy())
+		require.EqualValues(t, workflows.ClickPriority, r.GetPriority().GetPriorityKey())
 		require.Zero(t, r.GetWorkflowRunTimeout().AsDuration()+r.GetWorkflowExecutionTimeout().AsDuration(), "a timeout runs no code")
 	}
+	bulk, err := (&Starter{}).request(Request{Task: "reboot", Bulk: true}, n)
+	require.NoError(t, err)
+	require.EqualValues(t, workflows.BulkPriority, bulk.GetPriority().GetPriorityKey())
 	require.Equal(t, "machine/mdc1/ms1-10", request("a task of tomorrow").GetWorkflowId(), "what is not known as a read is exclusive")
 }
 

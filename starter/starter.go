@@ -22,6 +22,7 @@ type Request struct {
 	ProvisionerID string
 	WorkerType    string
 	HTTPOrigin    string
+	Bulk          bool     // nobody waits for it: it lets every other job go first
 	Repeats       []Repeat // by which a repeat of this request is known, the surest first; none makes each request a new one
 }
 

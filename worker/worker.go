@@ -6,23 +6,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/mozilla-platform-ops/roller/activities"
 	"github.com/mozilla-platform-ops/roller/workflows"
-)
-
-const (
-	// commandSlots bounds the dialogues with devices that run at once, and
-	// watchSlots the machines that are waited for.
-	commandSlots = 500
-	watchSlots   = 20_000
-	// cancelWithin is how often a command's heartbeat reaches the server, and
-	// so how soon a cancel reaches the command.
-	cancelWithin = 3 * time.Second
 )
 
 // Worker serves roller's task queues.
@@ -38,12 +27,14 @@ func New(c client.Client, a *activities.Activities) *Worker {
 	w := &Worker{
 		commands: worker.New(c, workflows.TaskQueue, worker.Options{
 			WorkerStopTimeout:                  stop,
-			MaxConcurrentActivityExecutionSize: commandSlots,
-			MaxHeartbeatThrottleInterval:       cancelWithin,
+			MaxConcurrentActivityExecutionSize: a.Config.Ladder.CommandSlots,
+			// What a command says before it is sent must be with the server then;
+			// how often it says something is its own affair.
+			MaxHeartbeatThrottleInterval: activities.HeartbeatWindow,
 		}),
 		watches: worker.New(c, workflows.WatchTaskQueue, worker.Options{
 			WorkerStopTimeout:                  stop,
-			MaxConcurrentActivityExecutionSize: watchSlots,
+			MaxConcurrentActivityExecutionSize: a.Config.Ladder.WatchSlots,
 			DisableWorkflowWorker:              true,
 		}),
 	}

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"errors"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -13,27 +14,41 @@ import (
 
 // BugInput is the input of FileBug.
 type BugInput struct {
-	Bug   activities.Bug  `json:"bug"`
-	Limit config.Duration `json:"limit"` // how long it is tried
-	Retry config.Duration `json:"retry"` // the pause after an answer that only a person can mend
+	Bug   activities.Bug      `json:"bug,omitzero"`
+	Site  *activities.SiteBug `json:"site,omitempty"` // a site's bug, in the place of a machine's
+	Limit config.Duration     `json:"limit"`          // how long it is tried
+	Retry config.Duration     `json:"retry"`          // the pause after an answer that only a person can mend
 }
 
-// FileBug files one machine's bug in a run of its own, so that the job that
-// gave up can end at once while Bugzilla is down. Each try looks for the bug
-// before it creates one, so a lost answer never makes two.
+// file asks Bugzilla, once.
+func (in BugInput) file(ctx workflow.Context, limit time.Duration) workflow.Future {
+	if in.Site != nil {
+		return workflow.ExecuteActivity(forBug(ctx, limit), a.BugzillaFileSite, *in.Site)
+	}
+	return workflow.ExecuteActivity(forBug(ctx, limit), a.BugzillaFile, in.Bug)
+}
+
+// FileBug files one machine's bug, or one site's, in a run of its own, so that
+// the job that gave up can end at once while Bugzilla is down. Each try looks for
+// the bug before it creates one, so a lost answer never makes two.
 // Errors: Conflict for a run that a person started under any other ID than the
 // machine's bug's: it would file beside it.
 func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 	var out activities.BugResult
 	var err error
-	if in.Bug.Machine, err = underBugID(ctx, in.Bug.Machine); err != nil {
+	if in.Site != nil {
+		err = underSiteBugID(ctx, in.Site.Site)
+	} else {
+		in.Bug.Machine, err = underBugID(ctx, in.Bug.Machine)
+	}
+	if err != nil {
 		return out, err
 	}
 	deadline := workflow.Now(ctx).Add(in.Limit.D())
 	on := workflow.GetSignalChannel(ctx, PowerOnSignal)
 	for {
 		left := deadline.Sub(workflow.Now(ctx))
-		err := workflow.ExecuteActivity(forBug(ctx, left), a.BugzillaFile, in.Bug).Get(ctx, &out)
+		err := in.file(ctx, left).Get(ctx, &out)
 		if err == nil {
 			workflow.SetCurrentDetails(ctx, "Filed: "+out.URL)
 			if in.Bug.Off && on.ReceiveAsync(nil) { // while it could not be filed the power came back
@@ -51,6 +66,14 @@ func FileBug(ctx workflow.Context, in BugInput) (activities.BugResult, error) {
 			return out, err
 		}
 	}
+}
+
+// underSiteBugID fails for a run that has not the ID of the site's bug.
+func underSiteBugID(ctx workflow.Context, site string) error {
+	if id := SiteBugID(site); workflow.GetInfo(ctx).WorkflowExecution.ID != id {
+		return temporal.NewNonRetryableApplicationError("the bug of site "+site+" is filed under "+id+" only", ConflictError, nil)
+	}
+	return nil
 }
 
 // underBugID returns the machine's one name. It fails for a run that no job started and that has not the ID of the
@@ -105,14 +128,26 @@ func (r *run) giveUp(ctx workflow.Context, rung activities.Rung) error {
 	return nil
 }
 
-// fileBug starts the machine's bug run and waits for it a little: the job ends
-// with the bug's number if it can, and with the name of the run that is still
-// filing it if it cannot.
+// fileBug files the machine's bug.
 func (r *run) fileBug(ctx workflow.Context) {
 	m := r.plan.Machine
-	r.result.Bug = &Bug{WorkflowID: BugID(m)}
+	r.inItsRun(ctx, BugID(m), "bug for "+m.String(), BugInput{Bug: r.bug(ctx)})
+}
+
+// fileSiteBug files the bug of the machine's site, which all its jobs share.
+func (r *run) fileSiteBug(ctx workflow.Context, since time.Time) {
+	site := r.plan.Site
+	r.inItsRun(ctx, SiteBugID(site), "bug for site "+site, BugInput{Site: &activities.SiteBug{Site: site, Since: since}})
+}
+
+// inItsRun starts the run of a bug and waits for it a little: the job ends with
+// the bug's number if it can, and with the name of the run that is still filing
+// it if it cannot.
+func (r *run) inItsRun(ctx workflow.Context, id, summary string, in BugInput) {
+	in.Limit, in.Retry = r.plan.Timing.BugLimit, r.plan.Timing.BugRetry
+	r.result.Bug = &Bug{WorkflowID: id}
 	dctx, _ := workflow.NewDisconnectedContext(ctx) // a cancel ends the job, not the bug's own run
-	child := workflow.ExecuteChildWorkflow(bugOptions(dctx, m), BugType, BugInput{Bug: r.bug(ctx), Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
+	child := workflow.ExecuteChildWorkflow(bugOptions(dctx, id, summary), BugType, in)
 	var started workflow.Execution
 	if err := child.GetChildWorkflowExecution().Get(dctx, &started); err != nil {
 		return // an earlier job's bug run is at it still: its ID names it
@@ -152,17 +187,17 @@ func (r *run) startOn(ctx workflow.Context) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx) // the caller's is cancelled when the machine is on
 	b := r.bug(ctx)
 	b.Off, b.On = false, true
-	child := workflow.ExecuteChildWorkflow(bugOptions(ctx, b.Machine), BugType,
+	child := workflow.ExecuteChildWorkflow(bugOptions(ctx, BugID(b.Machine), "bug for "+b.Machine.String()), BugType,
 		BugInput{Bug: b, Limit: r.plan.Timing.BugLimit, Retry: r.plan.Timing.BugRetry})
 	_ = child.GetChildWorkflowExecution().Get(ctx, nil) // its error: a later job's bug run is at it, and looks at the machine anew
 }
 
-func bugOptions(ctx workflow.Context, m config.Name) workflow.Context {
+func bugOptions(ctx workflow.Context, id, summary string) workflow.Context {
 	return workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-		WorkflowID:        BugID(m),
+		WorkflowID:        id,
 		TaskQueue:         TaskQueue,
 		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
-		StaticSummary:     "bug for " + m.String(),
+		StaticSummary:     summary,
 	})
 }
 

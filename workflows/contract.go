@@ -26,6 +26,7 @@ const (
 	SweepType   = "power_on_left" // looks for closed runs that left a machine off
 	RestoreType = "restore"       // sees to one of them
 	PowerOnType = "power_on"      // powers the machine on, under the machine's own ID
+	TurnType    = "turn"          // one turn at a device, under the device's own ID
 )
 
 // ProgressQuery answers with the Result so far.
@@ -40,6 +41,7 @@ const SweepID = "power_on_left"
 // Application error types of failed jobs, beside those of package activities.
 const (
 	NotBackError  = "not_back"
+	BlindError    = "blind"
 	ConflictError = "Conflict"
 )
 
@@ -70,6 +72,9 @@ const machinePrefix = "machine/"
 // BugID is the workflow ID of the run that files a machine's bug.
 func BugID(n config.Name) string { return "bug/" + n.String() }
 
+// SiteBugID is the workflow ID of the run that files a site's bug.
+func SiteBugID(site string) string { return "bug/site/" + site }
+
 // ReadID is the workflow ID of one read; reads run beside everything.
 func ReadID(task string, n config.Name, unique string) string {
 	return "read/" + task + "/" + n.String() + "/" + unique
@@ -77,6 +82,10 @@ func ReadID(task string, n config.Name, unique string) string {
 
 // RestoreID is the workflow ID of the run that sees to what a closed run left off.
 func RestoreID(runID string) string { return "restore/" + runID }
+
+// DeviceID is the workflow ID of the turn at a device: Temporal admits one open
+// run per ID, and that is what makes all others wait.
+func DeviceID(d config.Device) string { return "device/" + d.String() }
 
 // Job is the input of every task. The two names alone are enough; the rest is
 // what the API knows of the request.
@@ -105,9 +114,15 @@ const (
 	Refused    Outcome = "refused"     // the device refused it
 	Skipped    Outcome = "skipped"     // not tried; Why says what is missing
 	StillOff   Outcome = "off"         // powered off by roller, and could not be powered on
+	Blind      Outcome = "blind"       // roller could not see the machine's site
 	Cancelled  Outcome = "cancelled"
 	Failed     Outcome = "failed"
 )
+
+// JobOutcomes are those that a job can have; the API's document lists them, too.
+var JobOutcomes = []Outcome{
+	Running, Back, Done, BugFiled, BugPending, NotBack, NoEffect, NotSent, Refused, StillOff, Cancelled, Failed,
+}
 
 // Result is a job's record: what the run returns, what the progress query
 // answers, and what the details in the Web UI are drawn from.

@@ -30,6 +30,8 @@ func Step(ctx workflow.Context, in Job) (Result, error) {
 			return r.power(ctx, s)
 		case bug:
 			return r.bugOnly(ctx)
+		case install:
+			return r.reimage(ctx)
 		default:
 			return r.climb(ctx, false)
 		}
@@ -180,7 +182,7 @@ func spelled(in Job) config.Name {
 func (r *run) read(ctx workflow.Context, s step) error {
 	var out activities.ReadResult
 	err := workflow.ExecuteActivity(forRead(ctx, r.plan.Timing, r.result.Task+" "+r.plan.Machine.String()), s.activity,
-		activities.Read{Machine: r.plan.Machine, JobID: MachineID(r.plan.Machine)}).Get(ctx, &out)
+		activities.Read{Machine: r.plan.Machine, RungRetry: r.plan.Timing.RungRetry, JobID: MachineID(r.plan.Machine)}).Get(ctx, &out)
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,12 @@ func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
 		s.kind, s.action = offOn, activities.Off
 	}
 	var err error
-	if s.kind == offOn {
+	switch s.kind {
+	case offOn:
 		err = r.offWaitOn(ctx, s, rung.Target)
-	} else {
+	case install:
+		err = r.install(ctx, s, rung.Target)
+	default:
 		err = r.command(ctx, s, rung.Target)
 	}
 	if err != nil && cancelled(ctx, err) && r.attempt().Outcome == Running {
@@ -64,17 +67,19 @@ func (r *run) command(ctx workflow.Context, s step, target activities.Target) er
 			return err
 		}
 	}
-	r.show(ctx, "sending the command, then watching for the machine to go down")
 	var out activities.CommandResult
-	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
-		Machine: r.plan.Machine, Action: s.action, Target: target, Since: r.since,
-		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
-	}).Get(ctx, &out)
-	if settled, err := r.settle(ctx, &out, err); settled || err != nil {
+	err := r.seeing(ctx, func() (string, error) {
+		r.show(ctx, "sending the command, then watching for the machine to go down")
+		return unsighted(workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
+			Machine: r.plan.Machine, Action: s.action, Target: target, Since: r.since,
+			DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
+		}).Get(ctx, &out))
+	})
+	if endedBlind(err) {
 		return err
 	}
-	if err := r.awaitDown(ctx, &out); err != nil {
-		return r.unseen(ctx, err)
+	if settled, err := r.settle(ctx, &out, err); settled || err != nil {
+		return err
 	}
 	return r.judge(ctx, out)
 }
@@ -192,10 +197,23 @@ func (r *run) awaitDown(ctx workflow.Context, out *activities.CommandResult) err
 		activities.Watch{Machine: r.plan.Machine, Baseline: out.Baseline, Timeout: t.Down}).Get(ctx, &out.Watch)
 }
 
+// seeDown is awaitDown with the pauses that it takes. What was sent is not sent
+// again: a machine that restarted meanwhile has another identity, or is down.
+func (r *run) seeDown(ctx workflow.Context, out *activities.CommandResult) error {
+	return r.seeing(ctx, func() (string, error) {
+		if err := r.awaitDown(ctx, out); err != nil || !out.Watch.Blind {
+			return "", err
+		}
+		why := out.Watch.Evidence
+		out.Watch = activities.Sight{}
+		return why, nil
+	})
+}
+
 // unseen ends an attempt after which nobody could look at the machine: no probe
 // could be made. The next rung needs a probe too before it sends anything.
 func (r *run) unseen(ctx workflow.Context, err error) error {
-	if cancelled(ctx, err) {
+	if cancelled(ctx, err) || endedBlind(err) {
 		return err
 	}
 	r.conclude(ctx, NotBack, join(r.attempt().Why, "the machine could not be looked at: "+reason(err)))
@@ -204,9 +222,11 @@ func (r *run) unseen(ctx workflow.Context, err error) error {
 
 // judge decides what a command did from what was seen after it.
 func (r *run) judge(ctx workflow.Context, out activities.CommandResult) error {
-	if out.Watch.Down || out.Watch.Rebooted {
-		r.since.Down = true
-	} else if out.Baseline.Up {
+	if err := r.seeDown(ctx, &out); err != nil {
+		return r.unseen(ctx, err)
+	}
+	r.since.Down = r.since.Down || out.Watch.WentDown()
+	if out.Watch.AfterCommand(out.Baseline) == activities.NoEffect {
 		r.conclude(ctx, NoEffect, join(r.attempt().Why, "the machine did not go down within "+r.plan.Timing.Down.String(), out.Watch.Evidence))
 		return nil
 	}
@@ -215,26 +235,43 @@ func (r *run) judge(ctx workflow.Context, out activities.CommandResult) error {
 
 // awaitUp waits for the machine and ends the attempt by what it sees.
 func (r *run) awaitUp(ctx workflow.Context, b activities.Baseline, down activities.Sight, limit config.Duration) error {
-	r.show(ctx, "waiting for the machine to come back, until "+workflow.Now(ctx).Add(limit.D()).UTC().Format(clock))
-	b.Down = b.Down || down.Down || down.Rebooted
-	var up activities.Sight
-	err := workflow.ExecuteActivity(forWatch(ctx, r.plan.Timing, limit.D(), r.attempt().Rung+": await up"), a.AwaitUp,
-		activities.Watch{Machine: r.plan.Machine, Baseline: b, Timeout: limit}).Get(ctx, &up)
+	b.Down = b.Down || down.WentDown()
+	up, err := r.seeUp(ctx, b, limit)
 	if err != nil {
 		return r.unseen(ctx, err)
 	}
 	why := r.attempt().Why
-	switch {
-	case up.Up && up.SameBoot && !down.Rebooted:
+	switch up.AfterWait(down) {
+	case activities.NoEffect:
 		r.since.Down = false
 		r.conclude(ctx, NoEffect, join(why, "it fell silent but did not restart", up.Evidence))
-	case up.Up:
+	case activities.CameBack:
 		r.back(ctx, join(why, down.Evidence, up.Evidence))
 	default:
 		r.looked = true
 		r.conclude(ctx, NotBack, join(why, down.Evidence, "not back within "+limit.String(), up.Evidence))
 	}
 	return nil
+}
+
+// seeUp waits for the machine, with the pauses that it takes. They do not count:
+// after one it goes on with what was left, and looks for LAST_LOOK at least.
+func (r *run) seeUp(ctx workflow.Context, b activities.Baseline, limit config.Duration) (activities.Sight, error) {
+	var up activities.Sight
+	left := limit
+	err := r.seeing(ctx, func() (string, error) {
+		began := workflow.Now(ctx)
+		r.show(ctx, "waiting for the machine to come back, until "+began.Add(left.D()).UTC().Format(clock))
+		up = activities.Sight{}
+		err := workflow.ExecuteActivity(forWatch(ctx, r.plan.Timing, left.D(), r.attempt().Rung+": await up"), a.AwaitUp,
+			activities.Watch{Machine: r.plan.Machine, Baseline: b, Timeout: left}).Get(ctx, &up)
+		if err != nil || !up.Blind {
+			return "", err
+		}
+		left = max(left-config.Duration(workflow.Now(ctx).Sub(began)), min(limit, r.plan.Timing.LastLook))
+		return up.Evidence, nil
+	})
+	return up, err
 }
 
 // back ends the attempt and the job.

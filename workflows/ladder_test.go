@@ -93,10 +93,11 @@ func (w *world) mock() {
 		w.answers = w.answers[1:]
 		return next.result, next.err
 	}
-	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.IPMIReboot, a.SNMPOutlet, a.XenPower} {
+	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.IPMIReboot, a.SNMPOutlet, a.XenPower, a.Reimage} {
 		w.env.OnActivity(f, mock.Anything, mock.Anything).Return(command).Maybe()
 	}
 	w.env.OnActivity(a.AwaitUp, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).Maybe()
+	w.env.OnActivity(a.AwaitInstalled, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).Maybe()
 	w.env.OnActivity(a.AwaitDown, mock.Anything, mock.Anything).Return(w.sight(&w.downs)).Maybe()
 	w.env.OnActivity(a.BugzillaFile, mock.Anything, mock.Anything).Return(
 		func(_ context.Context, in activities.Bug) (activities.BugResult, error) {

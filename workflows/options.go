@@ -30,7 +30,7 @@ func once(t activities.Timing) *temporal.RetryPolicy {
 func forCommand(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           TaskQueue,
-		StartToCloseTimeout: t.Down.D() + t.Command.D(),
+		StartToCloseTimeout: t.Turn.D() + t.Down.D() + t.Command.D(),
 		HeartbeatTimeout:    t.Heartbeat.D(),
 		WaitForCancellation: true,
 		RetryPolicy:         once(t),
@@ -42,7 +42,7 @@ func forCommand(ctx workflow.Context, t activities.Timing, summary string) workf
 func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Context {
 	ctx = forCommand(ctx, t, rung+": off")
 	if settles(rung) {
-		ctx = workflow.WithStartToCloseTimeout(ctx, t.Down.D()+t.SoftOff.D()+t.Command.D())
+		ctx = workflow.WithStartToCloseTimeout(ctx, t.Turn.D()+t.Down.D()+t.SoftOff.D()+t.Command.D())
 	}
 	return ctx
 }
@@ -50,7 +50,7 @@ func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Con
 // forOn: powering on may be repeated without harm, so every error is retried,
 // for as long as one try of the caller's loop lasts.
 func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, pending bool, summary string) workflow.Context {
-	try := t.Command.D()
+	try := t.Turn.D() + t.Command.D()
 	if pending { // an off under way is waited for
 		try += t.SoftOff.D()
 	}
@@ -76,14 +76,25 @@ func forWatch(ctx workflow.Context, t activities.Timing, limit time.Duration, su
 	})
 }
 
-// forRead: a question to a device. It may be asked again.
+// forRead: a question to a device. It may be asked again; the activity itself
+// says for how long, because waits for its turn do not count. The limit is for
+// workers that are lost one after the other.
 func forRead(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:           TaskQueue,
-		StartToCloseTimeout: t.Command.D(),
-		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1, MaximumAttempts: 3},
-		Summary:             summary,
+		TaskQueue:              TaskQueue,
+		StartToCloseTimeout:    t.Turn.D() + t.Command.D(),
+		ScheduleToCloseTimeout: t.TurnLimit.D() + t.RungRetry.D() + t.Command.D(),
+		HeartbeatTimeout:       t.Heartbeat.D(),
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1},
+		Summary:                summary,
 	})
+}
+
+// forClear: it may be repeated, for as long as a command is tried.
+func forClear(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
+	ctx = forRead(ctx, t, summary)
+	ctx = workflow.WithScheduleToCloseTimeout(ctx, max(t.RungRetry.D(), t.Command.D()))
+	return workflow.WithRetryPolicy(ctx, temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1})
 }
 
 // forLookup: an activity that touches no machine and is safe to repeat for ever.

@@ -19,23 +19,30 @@ func (r *run) offWaitOn(ctx workflow.Context, s step, target activities.Target) 
 	if err := r.tell(ctx, AttrRung.ValueSet(rung), AttrOff.ValueSet(rung)); err != nil {
 		return err
 	}
-	r.result.Off = true
-	r.show(ctx, "powering off")
 	command := activities.Command{
 		Machine: r.plan.Machine, Action: activities.Off, Target: target, Since: r.since,
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 	}
 	var off activities.CommandResult
-	err := workflow.ExecuteActivity(forOff(ctx, r.plan.Timing, rung), s.activity, command).Get(ctx, &off)
+	err := r.seeing(ctx, func() (string, error) {
+		r.result.Off = true
+		r.show(ctx, "powering off")
+		blind, err := unsighted(workflow.ExecuteActivity(forOff(ctx, r.plan.Timing, rung), s.activity, command).Get(ctx, &off))
+		r.result.Off = blind == ""
+		return blind, err
+	})
+	if endedBlind(err) {
+		return join2(r.tell(ctx, AttrOff.ValueUnset()), err)
+	}
 	settled, settleErr := r.settle(ctx, &off, err)
 	if settled && settleErr == nil || neverSent(err, off) { // known that nothing was switched off
 		r.result.Off = false
 		return join2(settleErr, r.tell(ctx, AttrOff.ValueUnset()))
 	}
-	var blind error
+	var unseen error
 	if settleErr == nil {
 		if settleErr = r.awaitDown(ctx, &off); settleErr != nil && !cancelled(ctx, settleErr) {
-			blind, settleErr = settleErr, nil
+			unseen, settleErr = settleErr, nil
 		}
 	}
 	if settleErr == nil {
@@ -53,8 +60,11 @@ func (r *run) offWaitOn(ctx workflow.Context, s step, target activities.Target) 
 	if settleErr != nil {
 		return settleErr
 	}
-	if blind != nil {
-		return r.unseen(ctx, blind)
+	if unseen != nil {
+		return r.unseen(ctx, unseen)
+	}
+	if off.Watch.Blind && off.Power == string(activities.Off) {
+		off.Watch = activities.Sight{Done: true, Down: true, Evidence: "its power read off"}
 	}
 	return r.judge(ctx, off)
 }

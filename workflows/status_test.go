@@ -3,11 +3,13 @@ package workflows
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 // The answer is the record's, as text and as data, and the activity is told which
@@ -26,5 +28,5 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, Done, r.Outcome)
 	require.Equal(t, "power  ipmi  on", r.Text)
 	require.Equal(t, found, r.Status)
-	require.Equal(t, activities.Read{Machine: ms1, JobID: "machine/mdc1/ms1-10"}, asked)
+	require.Equal(t, activities.Read{Machine: ms1, RungRetry: config.Duration(time.Minute), JobID: "machine/mdc1/ms1-10"}, asked)
 }

@@ -18,6 +18,7 @@ const (
 	command kind = iota // one command, then down and up
 	offOn               // off, a durable wait, on, then up
 	power               // the power state only; the machine is not watched
+	install             // one command, then down and a long wait for a machine that is being installed
 	read                // changes nothing
 	bug                 // Bugzilla
 	ladder              // all rungs of REBOOT_METHODS
@@ -31,10 +32,11 @@ type step struct {
 }
 
 // steps is every task by its name. A name that stands here can be a rung,
-// except for reads and the ladder itself.
+// except for reads, an installation and the ladder itself.
 var steps = map[string]step{
 	"reboot":            {kind: ladder},
 	"ssh_reboot":        {command, a.SSHReboot, activities.Reboot},
+	"reimage":           {install, a.Reimage, activities.Netboot},
 	"ipmi_reset":        {command, a.IPMIPower, activities.Reset},
 	"ipmi_cycle":        {command, a.IPMIPower, activities.Cycle},
 	"ipmi_on":           {power, a.IPMIPower, activities.On},
@@ -92,6 +94,7 @@ func Register(r worker.WorkflowRegistry) {
 	for spelled, task := range config.Spellings() {
 		register(spelled, task)
 	}
+	r.RegisterWorkflowWithOptions(Turn, workflow.RegisterOptions{Name: TurnType})
 	r.RegisterWorkflowWithOptions(FileBug, workflow.RegisterOptions{Name: BugType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: SweepType})
 	r.RegisterWorkflowWithOptions(Restore, workflow.RegisterOptions{Name: RestoreType})

@@ -78,6 +78,13 @@ It waits for no job. Where Temporal cannot be reached, it says so, and all else 
 		act:     machineStatus,
 	},
 	{
+		name:  "reimage",
+		short: "ERASE a machine: boot it from the network once, and wait until it is installed and up",
+		long: `Set network boot for the next boot only (by Redfish where the machine has an iLO, else by IPMI), read that back, power-cycle the machine, and wait up to REIMAGE_TIMEOUT until it answers ping and SSH and has stayed up for REIMAGE_SETTLE: a job on a machine of the inventory.
+What the network installs is the network's business. A network boot that was not used is cleared at the end, whatever that is. The new system's SSH host key is most often another one, and must be put into SSH_KNOWN_HOSTS_FILE.`,
+		example: "roller reimage ms1-10 mdc1",
+	},
+	{
 		name:    "ssh_reboot",
 		short:   "Reboot through the machine's own operating system, over SSH",
 		long:    `Run "reboot", or where that is refused "shutdown -f -t 3 -r", through an account that may do nothing else. The host key must be in SSH_KNOWN_HOSTS_FILE.`,

@@ -85,7 +85,7 @@ func (c *checking) run(cmd *cobra.Command, environ, args []string) error {
 }
 
 func (c *checking) warnings(machines []config.Machine) {
-	all := slices.Concat(c.inventory.Warnings, activities.UnknownHosts(c.cfg, c.inventory))
+	all := slices.Concat(c.inventory.Warnings, c.cfg.CanaryWarnings(c.inventory), activities.UnknownHosts(c.cfg, c.inventory))
 	if len(machines) == 0 {
 		all = append(all, emptyInventory)
 	}

@@ -55,7 +55,7 @@ func withDoor(logger *slog.Logger, cfg *config.Config, inventory func() *config.
 }
 
 func startCommand(logger *slog.Logger) *cobra.Command {
-	var follow bool
+	var follow, bulk bool
 	cmd := &cobra.Command{
 		Use:     "start TASK WORKER_ID GROUP",
 		Short:   "Start a job on one machine, or join the one that runs",
@@ -67,18 +67,19 @@ func startCommand(logger *slog.Logger) *cobra.Command {
 			if err := checkStart(args); err != nil {
 				return err
 			}
-			return startJob(cmd, logger, args, follow)
+			return startJob(cmd, logger, args, follow, bulk)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print the ladder as it is climbed; exit 0 only if the job succeeds")
+	cmd.Flags().BoolVar(&bulk, "bulk", false, "nobody waits for it: every other job goes first")
 	return cmd
 }
 
 // startJob starts or joins the job of a task, a worker ID and a group.
-func startJob(cmd *cobra.Command, logger *slog.Logger, args []string, follow bool) error {
+func startJob(cmd *cobra.Command, logger *slog.Logger, args []string, follow, bulk bool) error {
 	return withNames(logger, func(s *starter.Starter) error {
 		job, err := s.Start(cmd.Context(), starter.Request{
-			Task: args[0], WorkerID: args[1], WorkerGroup: args[2], ClientID: localUser(),
+			Task: args[0], WorkerID: args[1], WorkerGroup: args[2], ClientID: localUser(), Bulk: bulk,
 		})
 		if err != nil {
 			return err

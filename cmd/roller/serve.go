@@ -129,7 +129,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	if len(live.Inventory().Machines()) == 0 {
 		logger.Warn("inventory", "warning", emptyInventory)
 	}
-	for _, warning := range slices.Concat(live.Inventory().Warnings, activities.UnknownHosts(cfg, live.Inventory())) {
+	for _, warning := range slices.Concat(live.Inventory().Warnings, cfg.CanaryWarnings(live.Inventory()), activities.UnknownHosts(cfg, live.Inventory())) {
 		logger.Warn("inventory", "warning", warning)
 	}
 	c, namespace, err := starter.Dial(logger)
@@ -142,6 +142,9 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	}
 	acts := activities.New(cfg, live.Inventory)
 	acts.Runs = c
+	turns := starter.NewTurns(c, namespace)
+	defer turns.Close()
+	acts.Turns = turns
 	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
 	return worker.New(c, acts).Run(ctx)
 }

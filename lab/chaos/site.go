@@ -26,6 +26,7 @@ var timing = map[string]string{
 		"snmp_reboot,snmp_rebootdelay,ilo_reboot,xenapi_reboot",
 	"REBOOT_METHODS": "ssh_reboot,ipmi_reset,ilo_reboot,xenapi_reboot,snmp_rebootdelay,file_bugzilla_bug",
 	"DOWN_TIMEOUT":   "6s", "UP_TIMEOUT": "10s", "LAST_LOOK": "3s", "RUNG_RETRY": "2s", "RETRY_INTERVAL": "1s",
+	"DEVICE_INTERVAL": "0.1s", "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": "0.1s", "TURN_WAIT": "3s",
 	"OFF_DELAY": "1s", "SNMP_REBOOT_DELAY": "2s", "ON_ALARM": "20s", "ON_RETRY": "3s", "ON_LIMIT": "2h",
 	"BUG_WAIT": "10s", "BUG_RETRY": "10s", "COMMAND_TIMEOUT": "20s", "HEARTBEAT_TIMEOUT": "10s", "WORKER_STOP_TIMEOUT": "15s",
 	"PROBE_INTERVAL": "0.25s", "PROBE_TIMEOUT": "2s", "SSH_TIMEOUT": "3s",
@@ -35,7 +36,7 @@ var timing = map[string]string{
 }
 
 // frozen is how long a worker is frozen: longer than HEARTBEAT_TIMEOUT, and than
-// DOWN_TIMEOUT and COMMAND_TIMEOUT together, which is a command's
+// TURN_WAIT, DOWN_TIMEOUT and COMMAND_TIMEOUT together, which is a command's
 // start-to-close timeout.
 const frozen = 30 * time.Second
 

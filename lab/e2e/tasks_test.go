@@ -17,6 +17,7 @@ func TestEveryTask(t *testing.T) {
 	t.Parallel()
 	want := map[string]workflows.Outcome{
 		"reboot":            workflows.Back,
+		"reimage":           workflows.Back,
 		"ssh_reboot":        workflows.Back,
 		"ipmi_reset":        workflows.Back,
 		"ipmi_cycle":        workflows.Back,
@@ -48,7 +49,7 @@ func TestEveryTask(t *testing.T) {
 		}
 		fleet = append(fleet, spec)
 	}
-	s := newSite(t, map[string]string{"REBOOT_METHODS": ladder, "OFF_DELAY": "1s"}, fleet...)
+	s := newSite(t, map[string]string{"REBOOT_METHODS": ladder, "OFF_DELAY": "1s", "REIMAGE_SETTLE": "2s"}, fleet...)
 	for task, outcome := range want {
 		t.Run(task, func(t *testing.T) {
 			t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Accounts of the machines and devices.
@@ -22,6 +23,15 @@ const (
 	V3User256  = "rebooter256" // the same with SHA-256
 	V3UserOpen = "nobody"      // without authentication, read only
 )
+
+// V3Users are more users who may write, with the same passwords: what snmpd can
+// sign and encrypt with besides.
+var V3Users = map[string]struct{ Auth, Priv string }{
+	"rebooter224": {"SHA-224", "AES"},
+	"rebooter384": {"SHA-384", "AES"},
+	"rebooter512": {"SHA-512", "AES"},
+	"rebooteraes": {"SHA-512", "AES-256"},
+}
 
 const pduName = "pdu1.mdc1.example"
 
@@ -77,7 +87,7 @@ createUser %[9]s SHA-256 "%[5]s" AES "%[6]s"
 rwuser %[9]s priv
 createUser %[10]s
 rouser %[10]s noauth
-sysObjectID .1.3.6.1.4.1.1718.3
+%[11]ssysObjectID .1.3.6.1.4.1.1718.3
 pass_persist .1.3.6.1.4.1.1718.3.2.3.1 %[7]s pdu %[8]s
 pass_persist .1.3.6.1.4.1.318.1.1.12.3 %[7]s apc %[8]s
 `
@@ -94,8 +104,12 @@ func (l *Lab) addPDU(program string) error {
 	if l.pdu, err = l.plugDevice("p1", pduAddr, snmpPort); err != nil {
 		return err
 	}
+	var more strings.Builder
+	for name, u := range V3Users {
+		fmt.Fprintf(&more, "createUser %s %s %q %s %q\nrwuser %s priv\n", name, u.Auth, V3AuthPassword, u.Priv, V3PrivPassword, name)
+	}
 	err = writeFiles(dir, map[string]string{"snmpd.conf": fmt.Sprintf(snmpdConf,
-		pduAddr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir(), V3User256, V3UserOpen)})
+		pduAddr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir(), V3User256, V3UserOpen, &more)})
 	if err != nil {
 		return err
 	}

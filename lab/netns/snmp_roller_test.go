@@ -103,7 +103,7 @@ func TestRollerAgainstSnmpd(t *testing.T) {
 	t.Parallel()
 	l := Start(t, quick)
 	m := l.Machines()[0]
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		entry   map[string]any
 		environ []string
 	}{
@@ -112,7 +112,13 @@ func TestRollerAgainstSnmpd(t *testing.T) {
 		"v2c, APC":   {map[string]any{"pdu": "pdu1.mdc1.example:1", "profile": "apc_rpdu"}, nil},
 		"v3 SHA":     {version3, v3(V3User, "SHA", V3AuthPassword)},
 		"v3 SHA-256": {version3, v3(V3User256, "SHA-256", V3AuthPassword)},
-	} {
+	}
+	for name, u := range V3Users {
+		c := cases["v1"]
+		c.entry, c.environ = version3, append(v3(name, u.Auth, V3AuthPassword), "SNMP_V3_PRIV_PROTOCOL="+u.Priv)
+		cases["v3 "+u.Auth+" "+u.Priv] = c
+	}
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) { // one after the other: there is one machine
 			before := len(l.Controls(m.ID))
 			for _, action := range []activities.Action{activities.Off, activities.Off, activities.On} {

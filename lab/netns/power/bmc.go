@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,6 +18,10 @@ func chassis(r *rig.Rig, args []string) error {
 	switch words {
 	case "get power":
 		return chassisStatus(r)
+	case "get boot":
+		return bootDevice(r)
+	case "set boot pxe", "set boot none":
+		return setBootDevice(r, args[2])
 	case "set power 0":
 		return control(r, "off", func() (bool, error) { return true, r.Off() })
 	case "set power 1":
@@ -40,6 +45,30 @@ func chassisStatus(r *rig.Rig) error {
 	}
 	fmt.Printf("power:%d\n", power)
 	return r.Note(rig.Entry{Device: rig.BMC, Command: "chassis power status", Executed: true})
+}
+
+// bootDevice says where the next boot is from. ipmi_sim's own flags have no valid
+// bit, whatever was set.
+func bootDevice(r *rig.Rig) error {
+	s, err := r.State()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("boot:%s\n", cmp.Or(s.BootDevice, "none"))
+	return nil
+}
+
+func setBootDevice(r *rig.Rig, device string) error {
+	err := r.Update(func(s *rig.State) error {
+		if s.BootDevice = device; device == "none" {
+			s.BootDevice = ""
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.Note(rig.Entry{Device: rig.BMC, Command: "chassis bootdev " + device, Executed: true})
 }
 
 // control logs the command with the time of its arrival, also when it failed.

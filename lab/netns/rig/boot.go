@@ -4,8 +4,11 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -29,10 +32,19 @@ func (r *Rig) Boot(gen int) error {
 		wait = s.Faults.Boot
 	}
 	<-time.After(wait)
+	if err := r.during(gen, r.heedBootDevice); err != nil {
+		return err
+	}
 	if err := r.during(gen, r.linkUp); err != nil {
 		return err
 	}
 	<-time.After(r.SSHDelay)
+	if s, err = r.State(); err != nil {
+		return err
+	}
+	if s.Installing {
+		return r.during(gen, r.installed)
+	}
 	if err := r.during(gen, r.startSSHD); err != nil {
 		return err
 	}
@@ -111,4 +123,27 @@ func banner(addr string) bool {
 	start := make([]byte, 4)
 	_, err = conn.Read(start)
 	return err == nil && string(start) == "SSH-"
+}
+
+// heedBootDevice is the firmware: it boots from the network for once.
+func (r *Rig) heedBootDevice(s *State) error {
+	s.Installing = s.BootDevice == "pxe"
+	s.BootDevice = ""
+	return nil
+}
+
+// installed ends an installer, which has answered pings and had no sshd: it
+// restarts into a system with a host key of its own.
+func (r *Rig) installed(s *State) error {
+	s.Installing = false
+	s.Installed++
+	for _, name := range []string{"host_key", "host_key.pub"} {
+		if err := os.Remove(r.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("install: %w", err)
+		}
+	}
+	if _, err := Run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", r.path("host_key")); err != nil {
+		return err
+	}
+	return r.restart(s)
 }

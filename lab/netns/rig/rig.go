@@ -53,6 +53,10 @@ type State struct {
 	Pending int    `json:"pending"` // Sentry3 action the outlet has taken and not done yet; 0 is none
 	Taken   int    `json:"taken"`   // counts the outlet's actions: a newer one replaces a pending one
 	Faults  Faults `json:"faults"`
+
+	BootDevice string `json:"boot_device,omitempty"` // of the next boot, in ipmi_sim's words: "pxe"; "" is the disk
+	Installing bool   `json:"installing,omitempty"`  // this boot is an installer's, from the network
+	Installed  int    `json:"installed,omitempty"`   // how often it was installed anew
 }
 
 // Rig is one machine.

@@ -1,0 +1,31 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// inTurn asks a machine's device something, in its turn. What could not be asked
+// is tried again for RungRetry, waits for turns apart.
+func (a *Activities) inTurn(ctx context.Context, in Read, m config.Machine, protocol string, ask func(context.Context) error) error {
+	var progress Progress
+	if !resumed(ctx, &progress) {
+		progress.FirstTry = time.Now()
+	}
+	p := a.newPlace(ctx, m, protocol, "", &progress)
+	pulse, stop := startPulse(ctx, progress, p.ask.Rank)
+	defer stop()
+	p.tell = func() { pulse.set(ctx, progress) }
+	defer p.release()
+	err := p.take(ctx)
+	if err == nil {
+		err = endedOr(ctx, ask(withPlace(ctx, p)))
+	}
+	if err != nil {
+		err = progress.inTime(err, in.RungRetry.D(), a.Config.Ladder.TurnLimit.D())
+		pulse.set(ctx, progress)
+	}
+	return err
+}

@@ -1,0 +1,92 @@
+package starter
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+// line is who waits for one device in this process. Only one of its goroutines
+// asks Temporal for the device, and gives each turn to whoever is first in the
+// line at that moment: who came last may be.
+type line struct {
+	mu      sync.Mutex
+	waiting []*waiter
+	serving bool
+	stop    context.CancelFunc // ends the asking for one turn: nobody waits any more
+	why     string             // what Temporal said instead of a turn
+}
+
+// waiter is one that waits.
+type waiter struct {
+	ask  workflows.TurnAsk
+	turn chan workflows.HeldTurn // has room for it
+}
+
+// join puts one into the line, and reports whether the caller must see to it that
+// it is served.
+func (l *line) join(w *waiter) (serve bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, _ := slices.BinarySearchFunc(l.waiting, w, func(a, b *waiter) int {
+		// Of two that are equal the one who came first stays first.
+		return cmp.Or(cmp.Compare(a.ask.Rank, b.ask.Rank), a.ask.Since.Compare(b.ask.Since), -1)
+	})
+	l.waiting = slices.Insert(l.waiting, at, w)
+	serve, l.serving = !l.serving, true
+	return serve
+}
+
+// leave takes one out of the line who waits no longer, and says what kept it
+// waiting. False means that it has its turn already.
+func (l *line) leave(w *waiter) (why string, left bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := slices.Index(l.waiting, w)
+	if at < 0 {
+		return "", false
+	}
+	l.waiting = slices.Delete(l.waiting, at, at+1)
+	if len(l.waiting) == 0 && l.stop != nil {
+		l.stop()
+	}
+	return l.why, true
+}
+
+// next begins to ask for the next turn, for who is first now. Where nobody waits
+// the serving has ended.
+func (l *line) next() (ctx context.Context, ask workflows.TurnAsk, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stop != nil {
+		l.stop()
+	}
+	if len(l.waiting) == 0 {
+		l.serving, l.stop = false, nil
+		return nil, workflows.TurnAsk{}, false
+	}
+	ctx, l.stop = context.WithCancel(context.Background())
+	return ctx, l.waiting[0].ask, true
+}
+
+// give gives a turn to the first in the line, and reports whether there was one.
+func (l *line) give(turn workflows.HeldTurn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		return false
+	}
+	l.waiting[0].turn <- turn
+	l.waiting = slices.Delete(l.waiting, 0, 1)
+	return true
+}
+
+// say keeps what Temporal said instead of a turn.
+func (l *line) say(why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.why = why
+}
