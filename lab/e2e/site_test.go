@@ -38,7 +38,7 @@ const (
 
 // fast is the environment of a worker whose machines boot in a second.
 var fast = map[string]string{
-	"DEVICE_INTERVAL": "0.1s", "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": "0.1s",
+	"DEVICE_INTERVAL": "0.1s", "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": "0.1s", "TURN_WAIT": "5s",
 	"DOWN_TIMEOUT": "6s", "UP_TIMEOUT": "10s", "RUNG_RETRY": "1s", "SNMP_REBOOT_DELAY": "2s",
 	"PROBE_INTERVAL": "0.1s", "PROBE_TIMEOUT": "1s", "SSH_TIMEOUT": "2s", "IPMI_TIMEOUT": "2s",
 	"SNMP_TIMEOUT": "2s", "SNMP_VERIFY_TIMEOUT": "5s", "HEARTBEAT_TIMEOUT": "10s", "BUG_WAIT": "20s", "RETRY_INTERVAL": "1s", "IPMI_SESSION_TIMEOUT": "4s", "LAST_LOOK": "3s", "WORKER_STOP_TIMEOUT": "10s",
