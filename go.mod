@@ -9,12 +9,15 @@ require (
 	github.com/gin-gonic/gin v1.12.0
 	github.com/google/uuid v1.6.0
 	github.com/gosnmp/gosnmp v1.47.0
+	github.com/json-e/json-e/v4 v4.8.0
 	github.com/prometheus-community/pro-bing v0.9.1
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
 	github.com/stmcginnis/gofish v0.22.0
 	github.com/stretchr/testify v1.12.1
 	github.com/taskcluster/httpbackoff/v3 v3.1.0
+	github.com/taskcluster/slugid-go v1.1.0
 	github.com/taskcluster/taskcluster/v44 v44.23.4
 	go.temporal.io/api v1.64.1
 	go.temporal.io/sdk v1.50.0
@@ -77,9 +80,7 @@ require (
 	github.com/rivo/uniseg v0.2.0 // indirect
 	github.com/robfig/cron v1.2.0 // indirect
 	github.com/rogpeppe/go-internal v1.11.0 // indirect
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
 	github.com/stretchr/objx v0.5.3 // indirect
-	github.com/taskcluster/slugid-go v1.1.0 // indirect
 	github.com/taskcluster/taskcluster-lib-urls v13.0.1+incompatible // indirect
 	github.com/tent/hawk-go v0.0.0-20161026210932-d341ea318957 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
