@@ -27,37 +27,36 @@ var profiles = []*Profile{
 		On: Setting{enterprises + "1718.4.1.8.5.1.2", 1}, Off: Setting{enterprises + "1718.4.1.8.5.1.2", 2}, Reboot: Setting{enterprises + "1718.4.1.8.5.1.2", 3},
 	},
 	{
-		// PowerNet-MIB (APC): masterSwitchrPDU is read in it. By fence_apc_snmp and
-		// ironic (SNMPDriverAPCRackPDU): rPDUOutletStatusOutletState,
-		// rPDUOutletControlOutletCommand.
+		// Read in PowerNet-MIB (APC): masterSwitchrPDU, rPDUOutletStatusOutletState,
+		// rPDUOutletControlOutletCommand (immediateOn, -Off, -Reboot). The same by
+		// fence_apc_snmp and ironic (SNMPDriverAPCRackPDU).
 		Name: "apc_rpdu", Models: []string{enterprises + "318.1.3.4.5"}, Index: IndexOutlet,
 		Status: enterprises + "318.1.1.12.3.5.1.1.4", States: map[int]string{1: on, 2: off},
 		On: Setting{enterprises + "318.1.1.12.3.3.1.1.4", 1}, Off: Setting{enterprises + "318.1.1.12.3.3.1.1.4", 2}, Reboot: Setting{enterprises + "318.1.1.12.3.3.1.1.4", 3},
 	},
 	{
-		// PowerNet-MIB: masterSwitchrPDU2 (AP8888, AP8932) and masterSwitchrPDUB
-		// (AP7900B) are read in it, and these devices say them. By others who quote the
-		// MIB: rPDU2OutletSwitchedStatusState, whose numbers are the other way round
-		// than those of rPDU, and rPDU2OutletSwitchedControlCommand (as for an AP7921B).
+		// Read in PowerNet-MIB: masterSwitchrPDU2 (AP8888, AP8932) and masterSwitchrPDUB
+		// (AP7900B), and these devices say them; rPDU2OutletSwitchedStatusState, whose
+		// numbers are the other way round than those of rPDU, and
+		// rPDU2OutletSwitchedControlCommand (immediateOn, -Off, -Reboot).
 		Name: "apc_rpdu2", Models: []string{enterprises + "318.1.3.4.6", enterprises + "318.1.3.4.8"}, Index: IndexOutlet,
 		Status: enterprises + "318.1.1.26.9.2.3.1.5", States: map[int]string{1: off, 2: on},
 		On: Setting{enterprises + "318.1.1.26.9.2.4.1.5", 1}, Off: Setting{enterprises + "318.1.1.26.9.2.4.1.5", 2}, Reboot: Setting{enterprises + "318.1.1.26.9.2.4.1.5", 3},
 	},
 	{
-		// PowerNet-MIB: masterSwitchV1 and V2 are read in it (masterSwitchVM and MSP
-		// have tables of their own). By fence_apc_snmp, ironic
-		// (SNMPDriverAPCMasterSwitch) and powerman (apc-snmp.dev): sPDUOutletCtl, which
-		// reads as the outlet's state.
+		// Read in PowerNet-MIB: masterSwitchV1 and V2 (masterSwitchVM and MSP have tables
+		// of their own), sPDUOutletCtl, which reads as the outlet's state. The same by
+		// fence_apc_snmp, ironic (SNMPDriverAPCMasterSwitch) and powerman (apc-snmp.dev).
 		Name: "apc_masterswitch", Models: []string{enterprises + "318.1.3.4.1", enterprises + "318.1.3.4.2"}, Index: IndexOutlet,
 		Status: enterprises + "318.1.1.4.4.2.1.3", States: map[int]string{1: on, 2: off, 3: pending, 4: "unknown", 5: pending, 6: pending, 7: pending},
 		On: Setting{enterprises + "318.1.1.4.4.2.1.3", 1}, Off: Setting{enterprises + "318.1.1.4.4.2.1.3", 2}, Reboot: Setting{enterprises + "318.1.1.4.4.2.1.3", 3},
 	},
 	{
-		// PDU2-MIB (Raritan) by NUT (raritan-px2-mib.c: sysObjectID,
-		// outletSwitchingState, switchingOperation) and labgrid; index pduId (1) and
-		// outlet.
+		// Read in PDU2-MIB (Raritan): pdu2, outletSwitchingState (SensorStateEnumeration),
+		// switchingOperation (OutletSwitchingOperationsEnumeration); index pduId, which is
+		// always 1 for PX2 and PX3, and outletId. The same by NUT (raritan-px2-mib.c).
 		Name: "raritan_px2", Models: []string{enterprises + "13742.6"}, Index: IndexGroup, Group: 1,
-		Status: enterprises + "13742.6.4.1.2.1.3", States: map[int]string{7: on, 8: off},
+		Status: enterprises + "13742.6.4.1.2.1.3", States: map[int]string{-1: "unavailable", 7: on, 8: off},
 		On: Setting{enterprises + "13742.6.4.1.2.1.2", 1}, Off: Setting{enterprises + "13742.6.4.1.2.1.2", 0}, Reboot: Setting{enterprises + "13742.6.4.1.2.1.2", 2},
 	},
 	{
@@ -71,26 +70,26 @@ var profiles = []*Profile{
 		On: Setting{enterprises + "534.6.6.7.6.6.1.4", 0}, Off: Setting{enterprises + "534.6.6.7.6.6.1.3", 0}, Reboot: Setting{enterprises + "534.6.6.7.6.6.1.5", 0},
 	},
 	{
-		// CPS-MIB (CyberPower) by ironic (SNMPDriverCyberPower) for
-		// ePDUOutletControlOutletCommand and by centreon-plugins for
-		// ePDUOutletStatusOutletState. A CyberPower management card says this
-		// sysObjectID; those with the newer ePDU2 tables are not these.
+		// Read in CPS-MIB (CyberPower): ePDUOutletStatusOutletState and
+		// ePDUOutletControlOutletCommand (immediateOn, -Off, -Reboot). The same by ironic
+		// (SNMPDriverCyberPower) and centreon-plugins. A CyberPower management card says
+		// this sysObjectID; those with the newer ePDU2 tables are not these.
 		Name: "cyberpower", Models: []string{enterprises + "3808.1.1.3"}, Index: IndexOutlet,
 		Status: enterprises + "3808.1.1.3.3.5.1.1.4", States: map[int]string{1: on, 2: off},
 		On: Setting{enterprises + "3808.1.1.3.3.3.1.1.4", 1}, Off: Setting{enterprises + "3808.1.1.3.3.3.1.1.4", 2}, Reboot: Setting{enterprises + "3808.1.1.3.3.3.1.1.4", 3},
 	},
 	{
-		// TRIPPLITE-PRODUCTS by fence_tripplite_snmp (WEBCARDLX, tried by its authors on
-		// a PDU15NETLX): sysObjectID, tlpPduOutletState, tlpPduOutletCommand; index device
-		// (1) and outlet. The cycle is by others who drive such PDUs.
+		// Read in TRIPPLITE-PRODUCTS (June 2019): tlpPduOutletState, tlpPduOutletCommand
+		// (turnOff, turnOn, cycle); index tlpDeviceIndex (1) and outlet. The sysObjectID
+		// is by fence_tripplite_snmp (WEBCARDLX, tried by its authors on a PDU15NETLX).
 		Name: "tripplite", Models: []string{enterprises + "850.1.1.1"}, Index: IndexGroup, Group: 1,
 		Status: enterprises + "850.1.1.3.2.3.3.1.1.4", States: map[int]string{0: "unknown", 1: off, 2: on},
 		On: Setting{enterprises + "850.1.1.3.2.3.3.1.1.6", 2}, Off: Setting{enterprises + "850.1.1.3.2.3.3.1.1.6", 1}, Reboot: Setting{enterprises + "850.1.1.3.2.3.3.1.1.6", 3},
 	},
 	{
-		// Tripp Lite's older cards (PowerAlert 12) by fence_tripplite_snmp (tried by its
-		// authors on a PDUMH20HVNET); index device (1) and outlet. Nobody says what its
-		// cycle would be.
+		// Tripp Lite's older cards by fence_tripplite_snmp (tried by its authors on a
+		// PDUMH20HVNET); index device (1) and outlet. The MIB of today (TRIPPLITE-12X)
+		// has this table no more, so that nobody says what its cycle would be.
 		Name: "tripplite_old", Models: []string{enterprises + "850.1"}, Index: IndexGroup, Group: 1,
 		Status: enterprises + "850.10.2.3.5.1.2", States: map[int]string{1: off, 2: on},
 		On: Setting{enterprises + "850.10.2.3.5.1.4", 2}, Off: Setting{enterprises + "850.10.2.3.5.1.4", 1},

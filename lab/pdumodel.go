@@ -108,7 +108,7 @@ var pduModels = map[string]*pduModel{
 			{".1.3.6.1.4.1.850.1.1.3.2.3.3.1.1.6", "command", always(0), commands(2, 1, 3)},
 		},
 	},
-	"tripplite_old": { // PowerAlert 12, as fence_tripplite_snmp has it
+	"tripplite_old": { // as fence_tripplite_snmp has it
 		descr: "Tripp Lite PDU of old (simulated)", objectID: ".1.3.6.1.4.1.850.1", name: "%d", index: "1.%d",
 		columns: []pduColumn{
 			{".1.3.6.1.4.1.850.10.2.3.5.1.2", "state", shows(2, 1), nil},
