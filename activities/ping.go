@@ -100,7 +100,7 @@ func (a *Activities) PingEach(ctx context.Context, m config.Machine, count int, 
 		}
 	}
 	if res.Received > 0 {
-		res.RTT = config.Duration((total / time.Duration(res.Received)).Round(time.Microsecond))
+		res.RTT = roundTrip(total / time.Duration(res.Received))
 	}
 	res.Text = fmt.Sprintf("%d of %d probes answered (%s), mean round trip %s", res.Received, res.Sent, res.Probe, res.RTT)
 	if res.Received < count {
@@ -108,6 +108,12 @@ func (a *Activities) PingEach(ctx context.Context, m config.Machine, count int, 
 			m.FQDN, res.Probe, res.Received, count, time.Since(start).Round(100*time.Millisecond))}}
 	}
 	return res, nil
+}
+
+// roundTrip is a time as it is shown, in microseconds. An answer that took less
+// than the clock tells apart took some time all the same.
+func roundTrip(took time.Duration) config.Duration {
+	return config.Duration(max(took.Round(time.Microsecond), time.Microsecond))
 }
 
 // echo sends one probe, and takes the time itself where the prober does not.

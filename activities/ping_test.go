@@ -66,11 +66,14 @@ func TestProbeTimeout(t *testing.T) {
 }
 
 // timed tells how long each answer took: a clock may see no time pass.
-type timed struct{ Prober }
+type timed struct {
+	Prober
+	rtt time.Duration
+}
 
 func (p timed) Echo(ctx context.Context, m config.Machine) (Echo, error) {
 	answered, err := p.Probe(ctx, m)
-	return Echo{Answered: answered, RTT: 2 * time.Millisecond}, err
+	return Echo{Answered: answered, RTT: p.rtt}, err
 }
 
 func TestPing(t *testing.T) {
@@ -79,9 +82,12 @@ func TestPing(t *testing.T) {
 		record   string
 		count    int
 		deadline time.Duration
+		rtt      time.Duration
+		text     string
 		says     string
 	}{
-		"all answered":    {record: ".", count: 2, deadline: time.Minute},
+		"all answered":    {record: ".", count: 2, deadline: time.Minute, rtt: 2 * time.Millisecond, text: "2ms"},
+		"at once":         {record: ".", count: 1, deadline: time.Minute, text: "1µs"},
 		"one lost":        {record: "x.", count: 2, deadline: time.Minute, says: "1 of 2 probes answered"},
 		"none answered":   {record: "x", count: 1, deadline: time.Minute, says: "0 of 1 probes answered"},
 		"no probe":        {record: "e", count: 2, deadline: time.Minute, says: errNoSocket.Error()},
@@ -90,13 +96,14 @@ func TestPing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := bench(t, c.record)
-			r.Prober = timed{r.Prober}
+			r.Prober = timed{r.Prober, c.rtt}
 			res, err := execute(t, r.Ping, PingInput{Machine: r.name, Count: c.count, Deadline: config.Duration(c.deadline)}, call{})
 			if c.says == "" {
 				require.NoError(t, err)
 				require.Equal(t, c.count, res.Sent)
 				require.Equal(t, c.count, res.Received)
-				require.Equal(t, config.Duration(2*time.Millisecond), res.RTT)
+				require.Equal(t, c.text, res.RTT.String())
+				require.True(t, strings.HasSuffix(res.Text, "mean round trip "+c.text), res.Text)
 				return
 			}
 			require.Contains(t, requireMeaning(t, err, NoAnswer, false), c.says)

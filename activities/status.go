@@ -164,7 +164,7 @@ func (a *Activities) pingReading(ctx context.Context, m config.Machine) PingRead
 			return r
 		}
 		if r.Answers = e.Answered; r.Answers {
-			r.RTT = config.Duration(e.RTT.Round(time.Microsecond))
+			r.RTT = roundTrip(e.RTT)
 			return r
 		}
 	}
