@@ -1,9 +1,12 @@
 package activities
 
 import (
+	"encoding/binary"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -90,6 +93,9 @@ func icmpInNamespace(t *testing.T) {
 	_, err = probe(raw, "machine.invalid")
 	require.ErrorContains(t, err, "look up machine.invalid in DNS")
 
+	// Answers that are none.
+	strangeReplies(t, raw, icmpSocket(t, "127.0.0.1"), icmpSocket(t, "127.0.0.9"))
+
 	// Neither kind of socket: an error, and not "down".
 	runWithoutRaw(t, func() {
 		_, err := probe(newProber(), "127.0.0.1")
@@ -99,8 +105,10 @@ func icmpInNamespace(t *testing.T) {
 
 	// The unprivileged kind is preferred where the kernel allows it.
 	write(t, "/proc/sys/net/ipv4/ping_group_range", "0 0")
+	machine, stranger := icmpSocket(t, "127.0.0.1"), icmpSocket(t, "127.0.0.9")
 	runWithoutRaw(t, func() {
 		plain := newProber()
+		strangeReplies(t, plain, machine, stranger)
 		requireYes(plain, "127.0.0.1")
 		require.True(t, plain.isDecided() && !plain.isPrivileged())
 		write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
@@ -111,6 +119,93 @@ func icmpInNamespace(t *testing.T) {
 	setLoopback(t, false)
 	requireNo(raw, "127.0.0.1")
 	requireNo(newProber(), "127.0.0.1")
+}
+
+// strangeReplies has somebody else than the kernel answer echo requests: late, again,
+// and from another address. The sockets must be new: they keep what came before.
+func strangeReplies(t *testing.T, p *prober, machine, stranger net.PacketConn) {
+	t.Helper()
+	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
+	defer write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
+	// probe lets answer do something about the request, and returns what came of it.
+	probe := func(answer func(request []byte)) (Echo, []byte) {
+		t.Helper()
+		ended := make(chan Echo, 1)
+		go func() {
+			e, err := p.Echo(t.Context(), config.Machine{Addr: "127.0.0.1", Probe: config.Probe{Network: "icmp"}})
+			if err != nil {
+				t.Errorf("probe: %v", err)
+			}
+			ended <- e
+		}()
+		request := echoRequest(t, machine)
+		answer(request)
+		return <-ended, request
+	}
+	reply := func(from net.PacketConn, request []byte) {
+		t.Helper()
+		_, err := from.WriteTo(echoReply(request), &net.IPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		require.NoError(t, err)
+	}
+
+	e, first := probe(func([]byte) {})
+	require.False(t, e.Answered)
+	e, second := probe(func([]byte) { reply(machine, first) })
+	require.False(t, e.Answered, "a late reply is one to its own probe")
+	e, _ = probe(func(request []byte) { reply(machine, request); reply(machine, request) })
+	require.True(t, e.Answered)
+	e, _ = probe(func([]byte) { reply(machine, second); reply(machine, second) })
+	require.False(t, e.Answered, "a duplicate, too")
+	e, _ = probe(func(request []byte) { reply(stranger, request) })
+	require.False(t, e.Answered, "another host has answered")
+	e, _ = probe(func(request []byte) { reply(stranger, request); reply(machine, request) })
+	require.True(t, e.Answered, "and does not hide the answer")
+	require.Equal(t, "127.0.0.1", e.From)
+}
+
+// icmpSocket is a raw socket that sends from an address.
+func icmpSocket(t *testing.T, addr string) net.PacketConn {
+	t.Helper()
+	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "ip4:icmp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// Types of ICMP messages (RFC 792).
+const (
+	echoReplyType   = 0
+	echoRequestType = 8
+)
+
+// echoRequest returns the next request that arrives.
+func echoRequest(t *testing.T, conn net.PacketConn) []byte {
+	t.Helper()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	for {
+		buffer := make([]byte, 1500)
+		n, _, err := conn.ReadFrom(buffer)
+		require.NoError(t, err)
+		if n > 0 && buffer[0] == echoRequestType {
+			return buffer[:n]
+		}
+	}
+}
+
+// echoReply answers a request: the same with another type, and so another checksum
+// (RFC 1071).
+func echoReply(request []byte) []byte {
+	reply := slices.Clone(request)
+	reply[0], reply[2], reply[3] = echoReplyType, 0, 0
+	sum := uint32(0)
+	for i := 0; i+1 < len(reply); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(reply[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(reply[2:], ^uint16(sum))
+	return reply
 }
 
 func write(t *testing.T, path, value string) {

@@ -144,22 +144,32 @@ func route(ctx context.Context, host string) (*net.IPAddr, error) {
 // echoBytes is what ping(8) sends after the ICMP header unless told otherwise.
 const echoBytes = 56
 
+// oneProbe is longer than any probe may take, so that pro-bing sends no second one.
+const oneProbe = 24 * time.Hour
+
 // echo sends one ICMP echo request and reports whether it was answered before
-// ctx ended, and whether a socket could be opened at all.
+// ctx ended, and whether a socket could be opened at all. An answer comes from the
+// address that was asked (RFC 1122, 3.2.2.6; RFC 4443, 4.2): what another host
+// sends, even with our own payload, says nothing of this one.
 func echo(ctx context.Context, ip *net.IPAddr, privileged bool) (e Echo, opened bool, err error) {
 	p := probing.New("")
 	p.SetIPAddr(ip)
 	p.SetPrivileged(privileged)
 	p.SetLogger(probing.NoopLogger{})
-	p.Count, p.Size = 1, echoBytes
+	p.Interval, p.Size = oneProbe, echoBytes
 	p.RecordRtts, p.RecordTTLs = false, false
 	p.OnSetup = func() { opened = true }
 	e.From = ip.String()
-	p.OnRecv = func(r *probing.Packet) { e.Bytes, e.TTL, e.RTT = r.Nbytes, r.TTL, r.Rtt }
+	p.OnRecv = func(r *probing.Packet) {
+		if r.IPAddr.IP.Equal(ip.IP) {
+			e.Answered, e.Bytes, e.TTL, e.RTT = true, r.Nbytes, r.TTL, r.Rtt
+			p.Stop()
+		}
+	}
+	p.OnDuplicateRecv = p.OnRecv // so it is called once another host has answered
 	err = p.RunWithContext(ctx)
 	// Judge by what was received: with nothing sent, pro-bing reports no loss.
-	if p.Statistics().PacketsRecv > 0 {
-		e.Answered = true
+	if e.Answered {
 		return e, opened, nil
 	}
 	if opened && err != nil {
