@@ -3,6 +3,7 @@ package activities
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -124,7 +125,22 @@ func (a *Activities) redfishChoose(ctx context.Context, m config.Machine, b *bmc
 			return kind, nil
 		}
 	}
-	return "", refused("ilo %s: the system offers no reset for %q", m.ILO.Addr(), action)
+	return "", refused("ilo %s: %w for %q", m.ILO.Addr(), errNoReset, action)
+}
+
+var errNoReset = errors.New("the system offers no reset")
+
+// RedfishResets reads whether the machine's iLO offers what RedfishReset needs.
+// Errors: NotSent and Refused.
+func (a *Activities) RedfishResets(ctx context.Context, m config.Machine) (bool, error) {
+	err := a.redfish(ctx, *m.ILO, func(ctx context.Context, b *bmcHTTP, s *schemas.ComputerSystem) error {
+		_, err := a.redfishChoose(ctx, m, b, s, Reset)
+		return err
+	})
+	if errors.Is(err, errNoReset) {
+		return false, nil
+	}
+	return err == nil, fail(endedOr(ctx, err))
 }
 
 // redfishPower reads the power state: "on", "off", or Redfish's word in lower

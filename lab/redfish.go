@@ -67,6 +67,9 @@ func (w *web) openSession(out http.ResponseWriter, r *http.Request) {
 	case json.NewDecoder(http.MaxBytesReader(out, r.Body, maxBody)).Decode(&who) != nil:
 		redfishError(out, http.StatusBadRequest, "Base.1.8.MalformedJSON", "")
 	case who.UserName != BMCUser || who.Password != BMCPassword:
+		w.mu.Lock()
+		w.refused++
+		w.mu.Unlock()
 		redfishError(out, http.StatusUnauthorized, "Base.1.8.NoValidSession", "")
 	default:
 		token := rand.Text()

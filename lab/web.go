@@ -53,6 +53,7 @@ type web struct {
 	mu       sync.Mutex
 	sessions map[string]bool // tokens
 	opened   int
+	refused  int    // logins
 	read     string // the PowerState as last read
 	readAt   time.Time
 }
@@ -217,4 +218,14 @@ func (m *Machine) Sessions() (open, ever int) {
 	m.web.mu.Lock()
 	defer m.web.mu.Unlock()
 	return len(m.web.sessions), m.web.opened
+}
+
+// RefusedLogins returns how often the machine's iLO was given a wrong account.
+func (m *Machine) RefusedLogins() int {
+	if m.web == nil {
+		return 0
+	}
+	m.web.mu.Lock()
+	defer m.web.mu.Unlock()
+	return m.web.refused
 }

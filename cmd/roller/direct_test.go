@@ -186,6 +186,7 @@ func TestDirect(t *testing.T) {
 			require.Contains(t, r.out, c.out, "%+v", r)
 			require.Contains(t, r.err, c.err, "%+v", r)
 			require.Equal(t, c.controls, s.controls())
+			require.LessOrEqual(t, s.machine.RefusedLogins(), 1, "a password that is refused is tried once")
 		})
 	}
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"github.com/spf13/pflag"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/mozilla-platform-ops/roller/activities"
 	"github.com/mozilla-platform-ops/roller/config"
@@ -108,16 +106,19 @@ var overXenAPI = dialect{
 	},
 }
 
-// resetByILO resets the machine, and where its iLO refuses that, as some do that
-// offer no reset, powers it off and on.
+// resetByILO resets the machine, or powers it off and on where its iLO offers no
+// reset. What it offers is asked first, so that a password that is refused is
+// tried once: some lock the account after a few.
 func resetByILO(ctx context.Context, d *direct) (string, error) {
 	d.Prober = unseen{} // HOST is the iLO's address, which says nothing of the machine
-	text, err := send((*activities.Activities).RedfishReset, activities.Reset)(ctx, d)
-	app, ok := errors.AsType[*temporal.ApplicationError](err)
-	if !ok || activities.Meaning(app.Type()) != activities.Refused {
-		return text, err
+	resets, err := d.RedfishResets(ctx, d.machine)
+	if err != nil {
+		return "", err
 	}
-	d.warn(app.Message() + ": off and on instead")
+	if resets {
+		return send((*activities.Activities).RedfishReset, activities.Reset)(ctx, d)
+	}
+	d.warn("the iLO offers no reset: off and on instead")
 	return d.offOn(ctx, (*activities.Activities).RedfishReset)
 }
 
