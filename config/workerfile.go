@@ -14,7 +14,7 @@ var workerFile = kindOfFile{
 // serverKeys are what an entry of "servers" may have.
 var serverKeys = []string{
 	"fqdn", "bug_cc", "parent", "addr", "pdu", "user", "password", "type", "ssh", "xen", "ilo",
-	"kg", "privilege", "cipher_suites", "efi", "port", "probe",
+	"kg", "privilege", "cipher_suites", "efi", "port", "probe", "uptime",
 }
 
 // servers is the file's "servers" and "types" while they are read.
@@ -102,7 +102,7 @@ func (s *servers) server(e *entry) {
 		e.wrong(e.place("fqdn").line, "\"fqdn\" %q is machine %q, so the server must be called that", fqdn, m.WorkerID)
 	}
 	s.probe(e, m)
-	if e.has("ssh") {
+	if e.has("ssh") || e.has("uptime") {
 		s.login(e, m)
 	}
 	if e.has("pdu") {
@@ -112,8 +112,8 @@ func (s *servers) server(e *entry) {
 	s.others(e, m)
 }
 
-// login reads {"user", "key_file"}; the machine is dialled by its full name,
-// because "addr" is where it sits in its chassis, or its BMC.
+// login reads "ssh" and "uptime"; the machine is dialled by its full name, because
+// "addr" is where it sits in its chassis, or its BMC.
 func (s *servers) login(e *entry, m *draft) { s.ssh(e.without("addr", "port"), m) }
 
 // others reads "bug_cc", "xen" and "ilo".
