@@ -31,6 +31,9 @@ func (s MachineStatus) text(fqdn string, now time.Time) string {
 		fmt.Fprintln(w, label+"\t"+p.text())
 	}
 	fmt.Fprintln(w, "ping\t"+s.Ping.text())
+	if hint := s.Filtered(); hint != "" {
+		fmt.Fprintln(w, "\t\t"+hint)
+	}
 	fmt.Fprintln(w, "ssh\t"+s.SSH.text())
 	fmt.Fprint(w, "job\t"+s.Job.text(now))
 	_ = w.Flush() // to memory
@@ -43,6 +46,16 @@ func (p PowerReading) text() string {
 		return what + "\t" + meaningWords[p.Meaning] + ": " + p.Problem
 	}
 	return what + "\t" + p.State
+}
+
+// Filtered says what to do about a machine that answers no ping and shows its SSH
+// banner: something drops its pings, so that no job could see it up. "" if it does
+// not.
+func (s MachineStatus) Filtered() string {
+	if s.Ping.Answers || s.Ping.Problem != "" || s.Ping.Probe != "icmp" || s.SSH == nil || s.SSH.Banner == "" {
+		return ""
+	}
+	return "it is up by its SSH banner: if its pings are dropped, give its entry a \"probe\" like \"tcp:22\", or jobs take it for down"
 }
 
 func (p PingReading) text() string {

@@ -25,6 +25,8 @@ type checking struct {
 	inventory *config.Inventory
 	out       io.Writer
 
+	silences *silences // of the devices that are asked
+
 	each     bool
 	probe    bool
 	parallel int

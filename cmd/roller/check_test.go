@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mozilla-platform-ops/roller/activities"
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/lab"
 )
@@ -165,6 +168,66 @@ func TestCheckProbe(t *testing.T) {
 	for _, m := range l.Machines() {
 		require.Empty(t, l.Entries(m.FQDN(), isControl), "%s was told something", m.FQDN())
 	}
+}
+
+// A chassis manager that answers nobody is not waited for by each cartridge, and what else there is
+// to ask about its cartridges is asked.
+func TestCheckProbeDeadChassis(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	host, port, err := net.SplitHostPort(silent.Addr().String())
+	require.NoError(t, err)
+	const cartridges = 9
+	ssh, moonshot := map[string]any{}, map[string]any{}
+	for i := 1; i <= cartridges; i++ {
+		fqdn := fmt.Sprintf("ms-%d.test.releng.mdc1.mozilla.com", i)
+		ssh[fqdn] = map[string]any{"addr": host, "probe": "tcp:" + port}
+		number, err := strconv.Atoi(port)
+		require.NoError(t, err)
+		moonshot[fqdn] = map[string]any{
+			"moonshot": map[string]any{"user": "roller", "password": "s3cret-chassis", "node": fmt.Sprintf("c%dn1", i)},
+			"addr":     host, "port": number, "fingerprint": "sha256:" + strings.Repeat("00", 32),
+		}
+	}
+	dir := t.TempDir()
+	for name, content := range map[string]any{"ssh.json": ssh, "moonshot.json": moonshot} {
+		text, err := json.Marshal(content)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+	}
+	r := carry(t, []string{
+		"FQDN_TO_SSH_FILE=" + filepath.Join(dir, "ssh.json"), "FQDN_TO_MOONSHOT_FILE=" + filepath.Join(dir, "moonshot.json"),
+		"ILO_TIMEOUT=1s", "STATUS_TIMEOUT=60s", "REBOOT_METHODS=moonshot_reset",
+	}, "", "check", "--probe")
+	require.Equal(t, 1, r.status, "%+v", r)
+	for _, says := range []string{
+		"the first: chassis/127.0.0.1 has answered for no machine",
+		"ping      answers          9", "probe: 9 machines did not answer",
+	} {
+		require.Contains(t, r.out+r.err, says)
+	}
+	require.Regexp(t, `moonshot +cannot be asked +[23] +mdc1/ms-`, r.out, "two at once, and one more before both have ended")
+	require.Regexp(t, `moonshot +not asked +[67] +mdc1/ms-`, r.out)
+}
+
+// A machine whose pings are dropped is told from one that is down.
+func TestCheckProbeFiltered(t *testing.T) {
+	t.Parallel()
+	found := findings{}
+	for id, s := range map[string]activities.MachineStatus{
+		"filtered": {Ping: activities.PingReading{Probe: "icmp"}, SSH: &activities.SSHReading{Banner: "SSH-2.0-x"}},
+		"down":     {Ping: activities.PingReading{Probe: "icmp"}, SSH: &activities.SSHReading{Problem: "no route"}},
+		"no-sshd":  {Ping: activities.PingReading{Probe: "icmp"}},
+		"no-tcp":   {Ping: activities.PingReading{Probe: "tcp:9999"}, SSH: &activities.SSHReading{Banner: "SSH-2.0-x"}},
+	} {
+		require.False(t, found.add(config.Name{WorkerID: id, WorkerGroup: "mdc1"}, s), id)
+	}
+	var out strings.Builder
+	(&checking{out: &out}).printFindings(found)
+	require.Regexp(t, `ping +no answer, but ssh +1 +mdc1/filtered\n +the first: .*"tcp:22"`, out.String())
+	require.Regexp(t, `ping +no answer +3 `, out.String())
 }
 
 // A device that many share is asked about two machines at once, and all of them

@@ -22,7 +22,7 @@ const perDevice = 2
 // something did not.
 func (c *checking) ask(ctx context.Context, machines []config.Machine) error {
 	began := time.Now()
-	a := activities.New(c.cfg, func() *config.Inventory { return c.inventory })
+	c.silences = newSilences()
 	results := make([]*activities.ReadResult, len(machines))
 	slots := newSlots(c.parallel)
 	var asking sync.WaitGroup
@@ -32,9 +32,7 @@ func (c *checking) ask(ctx context.Context, machines []config.Machine) error {
 				return
 			}
 			defer slots.give(c.devices(m))
-			if res, err := a.Status(ctx, activities.Read{Machine: m.Name}); err == nil {
-				results[i] = &res
-			}
+			results[i] = c.status(ctx, m)
 		})
 	}
 	asking.Wait()
@@ -58,6 +56,19 @@ func (c *checking) ask(ctx context.Context, machines []config.Machine) error {
 		return fmt.Errorf("probe: %s did not answer in every way that the inventory has", counted(bad, "machine"))
 	}
 	return nil
+}
+
+// status asks about one machine; nil where that was interrupted.
+func (c *checking) status(ctx context.Context, m config.Machine) *activities.ReadResult {
+	m, unheard := c.heard(m)
+	a := activities.New(c.cfg, func() *config.Inventory { return config.NewInventory(m) })
+	res, err := a.Status(ctx, activities.Read{Machine: m.Name})
+	if err != nil {
+		return nil
+	}
+	c.listen(m, res.Status.Power)
+	res.Status.Power = append(res.Status.Power, unheard...)
+	return &res
 }
 
 // devices is everything that a machine's power can be read from, in one order for
@@ -140,12 +151,12 @@ type findings map[string]*finding
 
 // problemWords say why there is no power state.
 var problemWords = map[activities.Meaning]string{
-	activities.NotSent: "cannot be asked", activities.Refused: "refuses", activities.NoRung: "not configured",
+	activities.NotSent: "cannot be asked", activities.Refused: "refuses", activities.NoRung: "not configured", "": "not asked",
 }
 
 // add reports whether all that was asked about a machine answered.
 func (f findings) add(n config.Name, s activities.MachineStatus) bool {
-	good := f.note(n, finding{source: "ping", answer: pingAnswer(s.Ping), good: s.Ping.Answers, problem: s.Ping.Problem})
+	good := f.note(n, finding{source: "ping", answer: pingAnswer(s), good: s.Ping.Answers, problem: cmp.Or(s.Ping.Problem, s.Filtered())})
 	if s.SSH != nil {
 		answer := "shows its banner"
 		if s.SSH.Problem != "" {
@@ -163,12 +174,14 @@ func (f findings) add(n config.Name, s activities.MachineStatus) bool {
 	return good
 }
 
-func pingAnswer(p activities.PingReading) string {
+func pingAnswer(s activities.MachineStatus) string {
 	switch {
-	case p.Problem != "":
+	case s.Ping.Problem != "":
 		return "cannot be asked"
-	case p.Answers:
+	case s.Ping.Answers:
 		return "answers"
+	case s.Filtered() != "":
+		return "no answer, but ssh"
 	}
 	return "no answer"
 }
