@@ -18,7 +18,6 @@ import (
 	tcclient "github.com/taskcluster/taskcluster/v44/clients/client-go"
 
 	"github.com/mozilla-platform-ops/roller/lab"
-	"github.com/mozilla-platform-ops/roller/lab/netns/rig"
 	"github.com/mozilla-platform-ops/roller/lab/stack"
 	"github.com/mozilla-platform-ops/roller/starter"
 	"github.com/mozilla-platform-ops/roller/workflows"
@@ -34,7 +33,9 @@ type order struct {
 	Temporal string                      `json:"temporal"`
 	Env      map[string]string           `json:"env"`
 	IDs      []string                    `json:"ids"`
+	Serve    bool                        `json:"serve"` // until the input ends, for an inside
 	Results  map[string]workflows.Result `json:"results"`
+	Bugs     []lab.BugzillaBug           `json:"bugs"`
 }
 
 const (
@@ -132,25 +133,12 @@ func verify(t *testing.T, l *Lab, m *Machine, before State, r workflows.Result) 
 // runInside runs the child in the lab's namespace and returns the jobs' records.
 func runInside(t *testing.T, l *Lab, ids []string) map[string]workflows.Result {
 	t.Helper()
-	dir := t.TempDir()
-	temporal, err := filepath.Abs(os.Getenv("ROLLER_TEST_TEMPORAL"))
-	require.NoError(t, err)
-	require.FileExists(t, temporal, "run `make test-lab`, which builds Temporal's CLI and names it")
-	o := order{Roller: filepath.Join(dir, "roller"), Temporal: temporal, IDs: ids, Env: l.WriteFiles(dir)}
-	out, err := rig.Run("go", "build", "-race", "-o", o.Roller, "github.com/mozilla-platform-ops/roller/cmd/roller")
-	require.NoError(t, err, "%s", out)
-	text, err := json.Marshal(o)
-	require.NoError(t, err)
-	path := filepath.Join(dir, "orders.json")
-	require.NoError(t, os.WriteFile(path, text, 0o600))
-
-	child := l.Command(t.Context(), os.Args[0], "-test.run=^TestInside$", "-test.v")
-	child.Env = append(os.Environ(), orders+"="+path)
-	said, err := child.CombinedOutput()
+	o, dir := newOrder(t, l)
+	o.IDs = ids
+	path := writeOrder(t, dir, o)
+	said, err := insideCommand(t, l, path).CombinedOutput()
 	require.NoError(t, err, "%s", said)
-	text, err = os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &o))
+	o = readOrder(t, path)
 	require.Len(t, o.Results, len(ids), "%s", said)
 	return o.Results
 }
@@ -163,13 +151,10 @@ func TestInside(t *testing.T) {
 		t.Log("not a test of its own: TestLaddersOnRealPeers runs it inside the lab's network")
 		return
 	}
-	var o order
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &o))
+	o := readOrder(t, path)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	s := startInside(ctx, t, o, filepath.Dir(path))
+	s, bugs := startInside(ctx, t, o, filepath.Dir(path))
 
 	c, err := s.Dial(ctx)
 	require.NoError(t, err)
@@ -188,17 +173,21 @@ func TestInside(t *testing.T) {
 		o.Results[id] = *v.Result
 		t.Log(v.Result.Markdown())
 	}
+	if o.Serve {
+		fmt.Println(open + s.Address)
+		_, err = io.Copy(io.Discard, os.Stdin)
+		require.NoError(t, err)
+	}
+	o.Bugs = bugs.Bugs()
 	logs, err := s.Logs()
 	require.NoError(t, err)
 	for _, secret := range []string{"WARNING: DATA RACE", accessToken, apiKey, BMCPassword} {
 		require.NotContains(t, logs, secret)
 	}
-	text, err = json.Marshal(o)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, text, 0o600))
+	writeOrder(t, filepath.Dir(path), o)
 }
 
-func startInside(ctx context.Context, t *testing.T, o order, dir string) *stack.Stack {
+func startInside(ctx context.Context, t *testing.T, o order, dir string) (*stack.Stack, *lab.Bugzilla) {
 	t.Helper()
 	auth := lab.NewAuth(lab.Client{ID: sheriff, AccessToken: accessToken, Scopes: []string{"project:releng:roller:*"}})
 	root, err := auth.Start(ctx)
@@ -208,20 +197,21 @@ func startInside(ctx context.Context, t *testing.T, o order, dir string) *stack.
 	tracker, err := bugs.Start(ctx)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = bugs.Close() })
-	maps.Copy(o.Env, map[string]string{
+	env := map[string]string{
 		"TASKCLUSTER_ROOT_URL": root, "BUGZILLA_URL": tracker, "BUGZILLA_API_KEY": apiKey,
 		"TASK_NAMES": "reboot", "REBOOT_METHODS": "ssh_reboot,ipmi_reset,ipmi_cycle,snmp_rebootdelay,file_bugzilla_bug",
 		"DOWN_TIMEOUT": "10s", "UP_TIMEOUT": "20s", "RUNG_RETRY": "20s", "SNMP_REBOOT_DELAY": "3s",
 		"PROBE_INTERVAL": "0.3s", "PROBE_TIMEOUT": "2s", "IPMI_TIMEOUT": "5s", "SNMP_TIMEOUT": "5s", "SNMP_VERIFY_TIMEOUT": "20s",
-	})
-	s, err := stack.New(ctx, stack.Options{Dir: dir, Roller: o.Roller, Temporal: o.Temporal, Env: o.Env})
+	}
+	maps.Copy(env, o.Env)
+	s, err := stack.New(ctx, stack.Options{Dir: dir, Roller: o.Roller, Temporal: o.Temporal, Env: env})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	require.NoError(t, s.Setup(ctx))
 	require.NoError(t, s.StartAPI(ctx))
 	_, err = s.StartWorker()
 	require.NoError(t, err)
-	return s
+	return s, bugs
 }
 
 // post asks for a reboot as the dashboard does and returns the task_id.

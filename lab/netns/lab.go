@@ -23,6 +23,7 @@ type Options struct {
 	Shutdown    time.Duration // from an operating system's own reboot until it is down, 300ms
 	OutletDelay time.Duration // from an outlet's command until it acts, 300ms
 	OutletOff   time.Duration // how long the PDU's own reboot stays off, 1s
+	NewKernel   bool          // a boot leaves nothing of a machine's network namespace, as a real one leaves nothing of its kernel's state
 }
 
 // maxMachines is what the lab's addresses have room for.

@@ -57,10 +57,10 @@ func (l *Lab) addMachine(n int, id, program string, opts Options) error {
 	}
 	m.rig, err = rig.Create(filepath.Join(l.machinesDir(), fmt.Sprintf("%03d", n)), rig.Spec{
 		ID: id, FQDN: m.FQDN, Program: program, Logs: l.dir, Addr: m.Addr,
-		Lab: l.space("lab"), Space: l.space(fmt.Sprintf("m%d", n)), Link: link,
+		Lab: l.space("lab"), Space: l.space(fmt.Sprintf("m%d", n)), Link: link, Bridge: bridge,
 		Outlet: fmt.Sprintf("1.1.%d", n), OutletName: fmt.Sprintf("AA%d", n),
 		Boot: opts.Boot, SSHDelay: opts.SSHDelay, Shutdown: opts.Shutdown,
-		OutletDelay: opts.OutletDelay, OutletOff: opts.OutletOff,
+		OutletDelay: opts.OutletDelay, OutletOff: opts.OutletOff, NewKernel: opts.NewKernel,
 	})
 	if err != nil {
 		return err

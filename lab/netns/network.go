@@ -4,6 +4,7 @@ package netns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ const (
 	firstAddr   = 10 // machine 1 is .11
 	firstBMC    = 100
 	pduAddr     = network + "201"
+	gatewayAddr = network + "254"
 	ipmiPort    = 623 // UDP, RMCP (IPMI v2.0, section 13.1.2)
 	snmpPort    = 161 // UDP (RFC 3417, section 3.1)
 	lossTable   = "loss"
@@ -87,6 +89,33 @@ func (l *Lab) plugDevice(what, addr string, port int) (*Device, error) {
 	}
 	d := &Device{Addr: addr, Port: port, space: l.space(what)}
 	return d, ip([]string{"-n", l.space("lab"), "link", "set", link, "up"})
+}
+
+// Gateway plugs in a host that has nothing to do with the machines' power and
+// answers pings, and returns its address.
+func (l *Lab) Gateway() (string, error) {
+	d, err := l.plugDevice("gw", gatewayAddr, 0)
+	if err != nil {
+		return "", err
+	}
+	return d.Addr, nil
+}
+
+// Cut takes the bridge's link away: where roller and its clients are there is no
+// network any more. Mend gives it back.
+func (l *Lab) Cut() error { return ip([]string{"-n", l.space("lab"), "link", "set", bridge, "down"}) }
+
+// CutSilently loses everything that crosses the bridge; no error tells of it.
+func (l *Lab) CutSilently() error {
+	_, err := rig.RunIn(l.space("lab"), "nft", fmt.Sprintf(
+		"table bridge %s { chain in { type filter hook input priority 0; drop; }; chain out { type filter hook output priority 0; drop; }; }", lossTable))
+	return err
+}
+
+// Mend ends Cut and CutSilently.
+func (l *Lab) Mend() error {
+	_, err := rig.RunIn(l.space("lab"), "nft", fmt.Sprintf("add table bridge %[1]s; delete table bridge %[1]s", lossTable))
+	return errors.Join(err, ip([]string{"-n", l.space("lab"), "link", "set", bridge, "up"}))
 }
 
 func ip(commands ...[]string) error {

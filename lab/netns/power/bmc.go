@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -59,21 +60,26 @@ func bootDevice(r *rig.Rig) error {
 }
 
 func setBootDevice(r *rig.Rig, device string) error {
+	entry := rig.Entry{Device: rig.BMC, Command: "chassis bootdev " + device, Executed: true}
 	err := r.Update(func(s *rig.State) error {
+		if s.Faults.RefuseBoot {
+			entry.Executed = false
+			return errors.New("this BMC sets no boot device")
+		}
 		if s.BootDevice = device; device == "none" {
 			s.BootDevice = ""
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return r.Note(rig.Entry{Device: rig.BMC, Command: "chassis bootdev " + device, Executed: true})
+	return errors.Join(err, r.Note(entry))
 }
 
 // control logs the command with the time of its arrival, also when it failed.
 func control(r *rig.Rig, word string, act func() (bool, error)) error {
 	arrived := rig.Now()
+	if s, err := r.State(); err != nil || s.Faults.RefusePower {
+		act = func() (bool, error) { return false, err }
+	}
 	done, err := act()
 	note := r.Note(rig.Entry{At: arrived, Device: rig.BMC, Command: "chassis power " + word, Control: true, Executed: done && err == nil})
 	if err != nil {

@@ -23,6 +23,7 @@ type Spec struct {
 	Lab         string        `json:"lab"`          // namespace of the bridge and of all clients
 	Space       string        `json:"space"`        // namespace of the machine
 	Link        string        `json:"link"`         // bridge side of the machine's cable
+	Bridge      string        `json:"bridge"`       // what that is plugged into
 	Addr        string        `json:"addr"`         // IPv4
 	Outlet      string        `json:"outlet"`       // Sentry3 index: tower.infeed.outlet
 	OutletName  string        `json:"outlet_name"`  // "AA1"
@@ -31,6 +32,7 @@ type Spec struct {
 	Shutdown    time.Duration `json:"shutdown"`     // from an OS's own reboot until it is down
 	OutletDelay time.Duration `json:"outlet_delay"` // from an outlet's command until it acts
 	OutletOff   time.Duration `json:"outlet_off"`   // how long an outlet's reboot stays off
+	NewKernel   bool          `json:"new_kernel"`   // a boot leaves nothing of the old network namespace
 }
 
 // Faults are ways in which a machine misbehaves from now on.
@@ -39,6 +41,10 @@ type Faults struct {
 	HangSSH   bool          `json:"hang_ssh,omitempty"`   // goes down by SSH and hangs there until a device resets it
 	NoReturn  bool          `json:"no_return,omitempty"`  // goes down by anything and never boots
 	Boot      time.Duration `json:"boot,omitempty"`       // boots in this time in place of the usual one
+
+	RefuseBoot  bool `json:"refuse_boot,omitempty"`  // its BMC sets no boot device
+	IgnoreBoot  bool `json:"ignore_boot,omitempty"`  // its firmware does not heed the one that is set
+	RefusePower bool `json:"refuse_power,omitempty"` // its BMC carries out no power command
 }
 
 // State is the machine as it is.
