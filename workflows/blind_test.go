@@ -51,7 +51,7 @@ func newBlindWorld(t *testing.T, rungs ...string) *blindWorld {
 		func(_ context.Context, in activities.SiteBug) (activities.BugResult, error) {
 			w.sites = append(w.sites, in)
 			return activities.BugResult{ID: 9, URL: "https://bugzilla.example/show_bug.cgi?id=9", Created: true}, nil
-		}).Maybe()
+		}).AfterFn(w.taking("BugzillaFileSite")).Maybe()
 	w.during = func(c activities.Command) { w.offs = append(w.offs, string(c.Action)) }
 	return w
 }

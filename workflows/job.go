@@ -157,6 +157,9 @@ func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 	case r.result.Outcome == Running:
 		r.result.Outcome, r.result.Why = Failed, reason(err)
 	}
+	if n := len(r.result.Attempts); n > 0 && r.result.Attempts[n-1].Outcome == Running { // ended in the middle of it
+		r.conclude(ctx, r.result.Outcome, r.attempt().Why)
+	}
 	r.show(ctx, "")
 	if terr := r.tell(ctx, AttrOutcome.ValueSet(string(r.result.Outcome))); err == nil {
 		err = terr

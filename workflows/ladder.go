@@ -45,19 +45,14 @@ func (r *run) try(ctx workflow.Context, rung activities.Rung) error {
 	if rung.OffOn { // by the plan, so that the wait is this run's own and the power comes back whatever happens
 		s.kind, s.action = offOn, activities.Off
 	}
-	var err error
 	switch s.kind {
 	case offOn:
-		err = r.offWaitOn(ctx, s, rung.Target)
+		return r.offWaitOn(ctx, s, rung.Target)
 	case install:
-		err = r.install(ctx, s, rung.Target)
+		return r.install(ctx, s, rung.Target)
 	default:
-		err = r.command(ctx, s, rung.Target)
+		return r.command(ctx, s, rung.Target)
 	}
-	if err != nil && cancelled(ctx, err) && r.attempt().Outcome == Running {
-		r.conclude(ctx, Cancelled, "")
-	}
-	return err
 }
 
 // command sends one command and looks what it did.

@@ -34,6 +34,8 @@ type world struct {
 	bugs     []activities.Bug
 	bugErr   error
 	during   func(activities.Command) // called while a command is under way
+	// takes is how long an activity takes, by its name; none otherwise.
+	takes map[string]time.Duration
 }
 
 type answer struct {
@@ -73,6 +75,11 @@ func targetOf(rung string) activities.Target {
 	return activities.Target{VM: &activities.TargetVM{UUID: rung}}
 }
 
+// taking is for how long an activity is under way before it does what it does.
+func (w *world) taking(name string) func() time.Duration {
+	return func() time.Duration { return w.takes[name] }
+}
+
 func (w *world) mock() {
 	w.env.OnActivity(a.RecallOff, mock.Anything, mock.Anything).Return(
 		func(context.Context, activities.LeftOff) (activities.RecalledOff, error) {
@@ -80,7 +87,7 @@ func (w *world) mock() {
 			return activities.RecalledOff{Off: off, Timing: w.plan.Timing}, nil
 		}).Maybe()
 	w.env.OnActivity(a.ResolveJob, mock.Anything, mock.Anything).Return(
-		func(context.Context, activities.ResolveInput) (activities.Plan, error) { return w.plan, nil }).Maybe()
+		func(context.Context, activities.ResolveInput) (activities.Plan, error) { return w.plan, nil }).AfterFn(w.taking("ResolveJob")).Maybe()
 	command := func(_ context.Context, in activities.Command) (activities.CommandResult, error) {
 		w.commands = append(w.commands, in)
 		if w.during != nil {
@@ -96,14 +103,14 @@ func (w *world) mock() {
 	for _, f := range []any{a.SSHReboot, a.IPMIPower, a.IPMIReboot, a.SNMPOutlet, a.XenPower, a.Reimage} {
 		w.env.OnActivity(f, mock.Anything, mock.Anything).Return(command).Maybe()
 	}
-	w.env.OnActivity(a.AwaitUp, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).Maybe()
-	w.env.OnActivity(a.AwaitInstalled, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).Maybe()
-	w.env.OnActivity(a.AwaitDown, mock.Anything, mock.Anything).Return(w.sight(&w.downs)).Maybe()
+	w.env.OnActivity(a.AwaitUp, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).AfterFn(w.taking("AwaitUp")).Maybe()
+	w.env.OnActivity(a.AwaitInstalled, mock.Anything, mock.Anything).Return(w.sight(&w.ups)).AfterFn(w.taking("AwaitInstalled")).Maybe()
+	w.env.OnActivity(a.AwaitDown, mock.Anything, mock.Anything).Return(w.sight(&w.downs)).AfterFn(w.taking("AwaitDown")).Maybe()
 	w.env.OnActivity(a.BugzillaFile, mock.Anything, mock.Anything).Return(
 		func(_ context.Context, in activities.Bug) (activities.BugResult, error) {
 			w.bugs = append(w.bugs, in)
 			return activities.BugResult{ID: 7, URL: "https://bugzilla.example/show_bug.cgi?id=7", Created: true}, w.bugErr
-		}).Maybe()
+		}).AfterFn(w.taking("BugzillaFile")).Maybe()
 }
 
 func (w *world) sight(from *[]activities.Sight) func(context.Context, activities.Watch) (activities.Sight, error) {

@@ -83,7 +83,8 @@ func Restore(ctx workflow.Context, left LeftOff) error {
 }
 
 // PowerOn holds the machine's ID while it powers the machine on. A machine that
-// reads as on is left alone.
+// reads as on is left alone. No cancel reaches it: a person who cancels all jobs of
+// a site means those that would switch something off.
 func PowerOn(ctx workflow.Context, left LeftOff) (Result, error) {
 	r := &run{result: Result{
 		Task: PowerOnType, WorkerID: left.Machine.WorkerID, WorkerGroup: left.Machine.WorkerGroup,
@@ -92,6 +93,8 @@ func PowerOn(ctx workflow.Context, left LeftOff) (Result, error) {
 	if err := workflow.SetQueryHandler(ctx, ProgressQuery, func() (Result, error) { return r.result, nil }); err != nil {
 		return r.result, err
 	}
+	ctx, stop := workflow.NewDisconnectedContext(ctx)
+	defer stop()
 	if err := r.tell(ctx, AttrWorkerID.ValueSet(left.Machine.WorkerID), AttrWorkerGroup.ValueSet(left.Machine.WorkerGroup),
 		AttrTask.ValueSet(PowerOnType), AttrRung.ValueSet(left.Rung)); err != nil {
 		return r.result, err
