@@ -56,6 +56,7 @@ type server struct {
 	now     func() time.Time
 	newID   func() string
 	waiting *semaphore.Weighted // requests that wait for a job
+	limits  *limits
 
 	described description
 }
@@ -105,7 +106,7 @@ func newServer(cfg *config.Config, deps Deps) (*server, error) {
 	return &server{
 		described: described,
 		Deps:      deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString,
-		waiting: semaphore.NewWeighted(mostWaiting),
+		waiting: semaphore.NewWeighted(mostWaiting), limits: newLimits(cfg.API.ClientLimit, cfg.API.TotalLimit),
 	}, nil
 }
 

@@ -127,6 +127,13 @@ func TestDocumentSaysWhatTheCodeSays(t *testing.T) {
 	require.Equal(t, statuses, table)
 	require.ElementsMatch(t, codes, doc.Components.Schemas["Error"].Properties["code"].Enum)
 	require.Equal(t, workflows.JobOutcomes, doc.Components.Parameters["outcome"].Schema.Enum)
+	for name, schema := range doc.Components.Schemas {
+		for _, o := range workflows.JobOutcomes {
+			if outcomes := schema.Properties["outcome"].Enum; len(outcomes) > 0 {
+				require.Contains(t, outcomes, string(o), name)
+			}
+		}
+	}
 
 	// Every route is described, and nothing else.
 	s, err := newServer(testConfig("http://127.0.0.1:1"), Deps{Starter: &fakeStarter{}})
@@ -229,7 +236,7 @@ var strange = []string{
 var sane = map[string][]string{
 	"worker_id": {"ms1-10", "MS1-10"}, "worker_group": {"mdc1", "none"}, "task_id": {taskID, strings.ToUpper(taskID)},
 	"task_name": {"ping", "ipmi_reset", "reboot"}, "outcome": {"back"}, "limit": {"1", "100"}, "continuationToken": {"AAAA"},
-	"provisioner_id": {"p"}, "worker_type": {"w"}, "wait": {"0", "1s"}, "If-None-Match": {`"x"`}, "Idempotency-Key": {"k"},
+	"provisioner_id": {"p"}, "worker_type": {"w"}, "wait": {"0", "1s"}, "priority": {"bulk"}, "If-None-Match": {`"x"`}, "Idempotency-Key": {"k"},
 }
 
 func (h *harness) fuzzed(random *rand.Rand, method, path string, parameters openapi3.Parameters) *http.Request {

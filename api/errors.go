@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +59,7 @@ type failure struct {
 	message string
 	fields  map[string][]string // what is wrong with which parameter
 	cause   error
+	again   time.Duration // when to ask again, where that is known
 }
 
 // Error implements error.
@@ -64,6 +67,14 @@ func (f *failure) Error() string { return string(f.code) + ": " + f.message }
 
 // Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.cause }
+
+// retryAfter is in whole seconds, and never too early.
+func (f *failure) retryAfter() string {
+	if f.again == 0 {
+		return retryAfter
+	}
+	return strconv.FormatInt(int64(math.Ceil(f.again.Seconds())), 10)
+}
 
 func refuse(c code, format string, args ...any) *failure {
 	return &failure{code: c, message: fmt.Sprintf(format, args...)}
@@ -99,7 +110,7 @@ func (s *server) fail(c *gin.Context, err error) {
 		c.Header("WWW-Authenticate", "hawk")
 	}
 	if f.code == unavailable || f.code == tooMany {
-		c.Header("Retry-After", retryAfter)
+		c.Header("Retry-After", f.retryAfter())
 	}
 	params := map[string]string{}
 	for _, p := range c.Params {

@@ -108,6 +108,12 @@ func (f *fakeStarter) Start(ctx context.Context, r starter.Request) (starter.Job
 	return f.job, f.err
 }
 
+func (f *fakeStarter) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
 func (f *fakeStarter) requests() []starter.Request {
 	f.mu.Lock()
 	defer f.mu.Unlock()

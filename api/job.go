@@ -113,7 +113,7 @@ func (s *server) decide(c *gin.Context, p *params, r *starter.Request) (starter.
 	if err := s.listed(r); err != nil {
 		return starter.Job{}, err
 	}
-	return s.start(c.Request.Context(), r)
+	return s.limited(c.Request.Context(), r)
 }
 
 func (s *server) permitted(who Verdict, r *starter.Request) error {
@@ -183,6 +183,9 @@ func (s *server) start(ctx context.Context, r *starter.Request) (starter.Job, er
 	}
 	if reused, ok := errors.AsType[*starter.Reused](err); ok {
 		return starter.Job{}, refuse(conflict, "%s: %s", keyHeader, reused)
+	}
+	if errors.Is(err, starter.ErrNotStarted) {
+		return starter.Job{}, err
 	}
 	if errors.Is(err, starter.ErrCrowded) {
 		return starter.Job{}, refuse(tooMany, "%s", err)

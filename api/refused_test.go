@@ -245,6 +245,17 @@ func backendCases() map[string]refusedCase {
 			harness: fails(fmt.Errorf("%w: reboot (task_id %s)", starter.ErrCrowded, taskID)), asks: true,
 			status: 429, code: tooMany, message: "too many requests have joined the running job: reboot",
 		},
+		"over the limit": {
+			setup: []setup{func() setup {
+				limited, _ := withLimits(config.Limit{Jobs: 1, Per: time.Hour}, config.Limit{})
+				return limited
+			}(), withServer(func(s *server) {
+				_, settle := s.limits.take(sheriff.ClientID)
+				settle(true)
+			})},
+			harness: fails(starter.ErrNotStarted), asks: true, path: resetPath,
+			status: 429, code: tooMany, message: "too many jobs were started: ask again later",
+		},
 		"starter is wrong": {harness: fails(errors.New("a backend's own text")), asks: true, status: 500, code: internal, message: failedMessage},
 		"panic": {
 			setup:  []setup{withServer(func(s *server) { s.Starter = nil })},

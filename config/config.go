@@ -26,6 +26,8 @@ type API struct {
 	ScopeSets    [][]string // REQUIRED_TASKCLUSTER_SCOPE_SETS: sets of scopes, each a template with {task_name}; one whole set must be held
 	WorkerIDs    string     // VALID_WORKER_ID_REGEX: which worker IDs are managed hosts; "" is all
 	StartTimeout Duration   // START_TIMEOUT: one question to Temporal, 5s
+	ClientLimit  Limit      // CLIENT_LIMIT: jobs that change something, of one client, 100/10m
+	TotalLimit   Limit      // TOTAL_LIMIT: and of all clients together, 300/10m
 }
 
 // Taskcluster is the deployment whose users roller serves.

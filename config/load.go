@@ -79,6 +79,10 @@ func (e *environ) api(configuration string) API {
 		WorkerIDs:    e.pattern("VALID_WORKER_ID_REGEX"),
 		StartTimeout: e.duration("START_TIMEOUT", 5*time.Second, time.Second),
 		ScopeSets:    e.scopeSets("REQUIRED_TASKCLUSTER_SCOPE_SETS", "project:releng:roller:"+taskHole),
+		// A PDU has up to 64 outlets and a chassis 45 cartridges: one person may
+		// see to both at once, and nobody to a whole data centre.
+		ClientLimit: e.limit("CLIENT_LIMIT", "100/10m"),
+		TotalLimit:  e.limit("TOTAL_LIMIT", "300/10m"),
 	}
 	if a.Host != "" && !isHost(a.Host) {
 		e.wrong("LISTEN_HOST", a.Host, "must be a host name or an IP address without a port")

@@ -50,6 +50,7 @@ func TestDefaults(t *testing.T) {
 			require.Equal(t, tc.is, c.Configuration)
 			tc.want.Port, tc.want.StartTimeout = 8000, Duration(5*time.Second)
 			tc.want.ScopeSets = [][]string{{"project:releng:roller:{task_name}"}}
+			tc.want.ClientLimit, tc.want.TotalLimit = Limit{100, 10 * time.Minute}, Limit{300, 10 * time.Minute}
 			require.Equal(t, tc.want, c.API)
 		})
 	}
@@ -128,6 +129,10 @@ func TestLoadMistakes(t *testing.T) {
 	for name, tc := range map[string]struct{ environ, want string }{
 		"configuration":          {"ROLLER_CONFIGURATION=Stage", `ROLLER_CONFIGURATION="Stage": must be one of Dev, Prod, Test`},
 		"old configuration":      {"DJANGO_CONFIGURATION=Stage", `DJANGO_CONFIGURATION="Stage": must be one of Dev, Prod, Test`},
+		"limit":                  {"CLIENT_LIMIT=many", `CLIENT_LIMIT="many": must be a number of jobs from 1 to 1000000 and a time of 1s or more, like 60/10m, or none`},
+		"limit of nothing":       {"TOTAL_LIMIT=0/1m", `TOTAL_LIMIT="0/1m": must be a number of jobs from 1 to 1000000 and a time of 1s or more, like 60/10m, or none`},
+		"limit without a time":   {"TOTAL_LIMIT=5", `TOTAL_LIMIT="5": must be a number of jobs from 1 to 1000000 and a time of 1s or more, like 60/10m, or none`},
+		"limit over no time":     {"TOTAL_LIMIT=5/0.5", `TOTAL_LIMIT="5/0.5": must be a number of jobs from 1 to 1000000 and a time of 1s or more, like 60/10m, or none`},
 		"port":                   {"PORT=80000", `PORT="80000": must be a whole number from 1 to 65535`},
 		"port as text":           {"PORT=http", `PORT="http": must be a whole number from 1 to 65535`},
 		"listen host":            {"LISTEN_HOST=0.0.0.0:8000", `LISTEN_HOST="0.0.0.0:8000": must be a host name or an IP address without a port`},

@@ -112,6 +112,7 @@ func TestRepeats(t *testing.T) {
 		"of another request":     keysAreNotReused,
 		"left with another task": attachedToAnotherTask,
 		"without a key":          withoutKeys,
+		"that may start nothing": startsNothing,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,6 +158,36 @@ func repeatsAJoin(t *testing.T, d *doors, machine string) {
 	d.end(t, other)
 	require.Equal(t, first.TaskID, d.start(t, request("reboot", machine, "join-2")).TaskID)
 	require.Equal(t, 2, d.runs(t, first.WorkflowID))
+}
+
+// A request that may start nothing joins what runs, hears the first answer again,
+// and is told of a conflict; else it is refused.
+func startsNothing(t *testing.T, d *doors, machine string) {
+	held := func(task, key string) starter.Request {
+		r := request(task, machine, key)
+		r.NoStart = true
+		return r
+	}
+	_, err := d.one.Start(t.Context(), held("reboot", "held-1"))
+	require.ErrorIs(t, err, starter.ErrNotStarted, "a machine that never had a job")
+
+	first := d.start(t, request("reboot", machine, "held-2"))
+	joined := d.start(t, held("reboot", "held-3"))
+	require.Equal(t, first.TaskID, joined.TaskID)
+	require.True(t, joined.Joined)
+	_, err = d.one.Start(t.Context(), held("ipmi_off", "held-4"))
+	_, conflict := errors.AsType[*starter.Conflict](err)
+	require.True(t, conflict, "%v", err)
+
+	d.end(t, first)
+	for _, key := range []string{"held-2", "held-3"} {
+		again := d.start(t, held("reboot", key))
+		require.Equal(t, first.TaskID, again.TaskID)
+		require.True(t, again.Repeated)
+	}
+	_, err = d.one.Start(t.Context(), held("reboot", "held-5"))
+	require.ErrorIs(t, err, starter.ErrNotStarted, "a machine whose job has ended")
+	require.Equal(t, 1, d.runs(t, first.WorkflowID))
 }
 
 func repeatsARead(t *testing.T, d *doors, machine string) {

@@ -27,8 +27,8 @@ const mostJoined = 1000
 // an exclusive task joins a running one of the same name on that machine. A
 // repeat of an earlier request gets that one's job, whatever became of it.
 // Errors: *Conflict (another task is running, or the same one is being
-// cancelled), *Reused, ErrCrowded, ErrUnavailable (nothing is known to have been
-// started; asking again finds what was), or an error of Inventory.Resolve.
+// cancelled), *Reused, ErrCrowded, ErrNotStarted, ErrUnavailable (nothing is known to
+// have been started; asking again finds what was), or an error of Inventory.Resolve.
 func (s *Starter) Start(ctx context.Context, r Request) (Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -45,6 +45,9 @@ func (s *Starter) Start(ctx context.Context, r Request) (Job, error) {
 	}
 	if config.IsRead(r.Task) {
 		return s.read(ctx, r, start)
+	}
+	if r.NoStart {
+		return s.running(ctx, r, start)
 	}
 	for range startTries {
 		job, settled, err := s.exclusive(ctx, r, start)
@@ -100,6 +103,18 @@ func (s *Starter) exclusive(ctx context.Context, r Request, start *workflowservi
 	}
 }
 
+// running joins the job that has the machine, and starts none.
+func (s *Starter) running(ctx context.Context, r Request, start *workflowservice.StartWorkflowExecutionRequest) (Job, error) {
+	job, open, err := s.rival(ctx, start.GetWorkflowId(), "", r.Task)
+	if err == nil && open {
+		job, open, err = s.join(ctx, r, start, job)
+	}
+	if err == nil && !open {
+		err = ErrNotStarted
+	}
+	return job, err
+}
+
 // attached sees to a start whose request ID an earlier join left on the
 // machine's last run. That run is the first answer, unless it took the place of
 // the one to be joined between the look and the join: then the request was
@@ -138,8 +153,9 @@ func (s *Starter) join(ctx context.Context, r Request, start *workflowservice.St
 	return job, true, nil
 }
 
-// rival looks at the run that has the machine: it is joined if it does the same
-// task, else it is the conflict. open is false when it ended meanwhile.
+// rival looks at the run that has the machine, the last one under its ID where
+// runID is empty: it is joined if it does the same task, else it is the conflict.
+// open is false when it has ended.
 func (s *Starter) rival(ctx context.Context, id, runID, task string) (job Job, open bool, err error) {
 	answer, err := s.client.DescribeWorkflowExecution(ctx, id, runID)
 	if _, gone := errors.AsType[*serviceerror.NotFound](err); gone {

@@ -13,6 +13,9 @@ import (
 // the same request may be sent again.
 var ErrUnavailable = errors.New("temporal is unavailable")
 
+// ErrNotStarted says that a request that may start nothing found no job to join.
+var ErrNotStarted = errors.New("no such job is running")
+
 // Request asks for a task on one machine.
 type Request struct {
 	Task          string
@@ -23,6 +26,7 @@ type Request struct {
 	WorkerType    string
 	HTTPOrigin    string
 	Bulk          bool     // nobody waits for it: it lets every other job go first
+	NoStart       bool     // an exclusive job is joined, or found as a repeat's, but none is started
 	Repeats       []Repeat // by which a repeat of this request is known, the surest first; none makes each request a new one
 }
 

@@ -121,7 +121,7 @@ const (
 
 // JobOutcomes are those that a job can have; the API's document lists them, too.
 var JobOutcomes = []Outcome{
-	Running, Back, Done, BugFiled, BugPending, NotBack, NoEffect, NotSent, Refused, StillOff, Cancelled, Failed,
+	Running, Back, Done, BugFiled, BugPending, NotBack, NoEffect, NotSent, Refused, StillOff, Blind, Cancelled, Failed,
 }
 
 // Result is a job's record: what the run returns, what the progress query
