@@ -35,6 +35,7 @@ type Starter interface {
 // ErrAuthUnavailable; all others are roller's own mistakes.
 type Authenticator interface {
 	Authenticate(ctx context.Context, q Question) (Verdict, error)
+	Ping(ctx context.Context) error // whether it is there
 }
 
 // Deps is what the web server works with.
@@ -42,7 +43,7 @@ type Deps struct {
 	Starter       Starter
 	Authenticator Authenticator               // NewHawk unless set
 	Inventory     func() *config.Inventory    // nil: the worker finds out which machines there are
-	Health        func(context.Context) error // nil: nothing is looked at
+	Health        func(context.Context) error // whether Temporal is there; nil: nobody looks
 	Logger        *slog.Logger                // slog.Default unless set
 	Version       string                      // the release; what the build knows of itself unless set
 }
@@ -57,6 +58,7 @@ type server struct {
 	newID   func() string
 	waiting *semaphore.Weighted // requests that wait for a job
 	limits  *limits
+	checks  []*check
 
 	described description
 }
@@ -107,6 +109,7 @@ func newServer(cfg *config.Config, deps Deps) (*server, error) {
 		described: described,
 		Deps:      deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString,
 		waiting: semaphore.NewWeighted(mostWaiting), limits: newLimits(cfg.API.ClientLimit, cfg.API.TotalLimit),
+		checks: checks(deps),
 	}, nil
 }
 

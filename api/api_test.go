@@ -3,11 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -83,38 +81,6 @@ func TestNoQuestionWithoutHawk(t *testing.T) {
 		require.Equal(t, "hawk", a.header.Get("WWW-Authenticate"))
 	}
 	require.Zero(t, h.auth.Asked())
-}
-
-func TestProbes(t *testing.T) {
-	t.Parallel()
-	var sick atomic.Bool
-	h := newHarness(t, withServer(func(s *server) {
-		s.Version = "v1.2.3"
-		s.Health = func(context.Context) error {
-			if sick.Load() {
-				return errors.New("a backend's own text")
-			}
-			return nil
-		}
-	}))
-	get := func(path string) answer {
-		r := h.request(path, sheriff)
-		r.Method, r.Host = http.MethodGet, "10.0.0.1" // a load balancer asks by address
-		return h.do(r)
-	}
-	require.Equal(t, http.StatusOK, get(lbHeartbeatPath).status)
-	require.Equal(t, http.StatusOK, get(heartbeatPath).status)
-	version := get(versionPath)
-	require.Equal(t, http.StatusOK, version.status)
-	require.Contains(t, version.body, `"source":"https://github.com/mozilla-platform-ops/roller"`)
-	require.Contains(t, version.body, `"version":"v1.2.3"`)
-	sick.Store(true)
-	require.Equal(t, http.StatusOK, get(lbHeartbeatPath).status)
-	a := get(heartbeatPath)
-	require.Equal(t, http.StatusServiceUnavailable, a.status)
-	require.Equal(t, retryAfter, a.header.Get("Retry-After"))
-	require.NotContains(t, a.body, "backend")
-	require.Equal(t, "a backend's own text", h.line()["err"])
 }
 
 // A browser that leaves does not leave a start half done.

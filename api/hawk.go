@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v3"
 	"github.com/taskcluster/httpbackoff/v3"
+	tcurls "github.com/taskcluster/taskcluster-lib-urls"
 	tcclient "github.com/taskcluster/taskcluster/v44/clients/client-go"
 	"github.com/taskcluster/taskcluster/v44/clients/client-go/tcauth"
 
@@ -79,6 +81,23 @@ func (h *Hawk) Authenticate(ctx context.Context, q Question) (Verdict, error) {
 		return Verdict{}, authError(err)
 	}
 	return readVerdict(*answer)
+}
+
+// Ping implements Authenticator: it asks once, for nothing but an answer.
+func (h *Hawk) Ping(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, tcurls.API(h.rootURL, "auth", "v1", "ping"), nil)
+	if err != nil {
+		return fmt.Errorf("the authentication service (TASKCLUSTER_ROOT_URL): %w", err)
+	}
+	answer, err := h.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: it answered %d", ErrAuthUnavailable, answer.StatusCode)
+	}
+	return nil
 }
 
 // authError keeps of the client's error, which quotes the answer, only what is

@@ -69,6 +69,8 @@ type authFunc func(context.Context, Question) (Verdict, error)
 
 func (f authFunc) Authenticate(ctx context.Context, q Question) (Verdict, error) { return f(ctx, q) }
 
+func (authFunc) Ping(context.Context) error { return nil }
+
 func TestPeer(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{

@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// authPath is the one call of Taskcluster's auth service that the stand-in has.
-const authPath = "/api/auth/v1/authenticate-hawk"
+// The calls of Taskcluster's auth service that the stand-in has.
+const (
+	authPath     = "/api/auth/v1/authenticate-hawk"
+	authPingPath = "/api/auth/v1/ping"
+)
 
 // maxQuestion bounds the body of a question, in bytes: the largest part is an
 // Authorization header, which HTTP servers cut near 64 KiB.
@@ -52,12 +55,14 @@ type Auth struct {
 	mu      sync.Mutex
 	fault   AuthFault
 	asked   int
+	pinged  int
+	began   time.Time
 	server  *http.Server
 }
 
 // NewAuth returns a stand-in that knows these clients.
 func NewAuth(clients ...Client) *Auth {
-	a := &Auth{Now: time.Now, clients: map[string]Client{}}
+	a := &Auth{Now: time.Now, began: time.Now(), clients: map[string]Client{}}
 	for _, c := range clients {
 		a.clients[c.ID] = c
 	}
@@ -98,8 +103,19 @@ func (a *Auth) Asked() int {
 	return a.asked
 }
 
+// Pinged returns how often somebody asked whether the service is there.
+func (a *Auth) Pinged() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pinged
+}
+
 // ServeHTTP implements http.Handler.
 func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == authPingPath && r.Method == http.MethodGet {
+		a.ping(w, r)
+		return
+	}
 	if r.URL.Path != authPath || r.Method != http.MethodPost {
 		replyError(w, http.StatusNotFound, "ResourceNotFound", "no such call", nil)
 		return
@@ -120,12 +136,27 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	replyJSON(w, http.StatusOK, a.verdict(q))
 }
 
+// ping answers as every Taskcluster service does.
+func (a *Auth) ping(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	a.pinged++
+	fault := a.fault
+	a.mu.Unlock()
+	if !a.play(fault, w, r, nil) {
+		replyJSON(w, http.StatusOK, map[string]any{"alive": true, "uptime": time.Since(a.began).Seconds()})
+	}
+}
+
 // fail counts the question and plays the fault, if one is set.
 func (a *Auth) fail(w http.ResponseWriter, r *http.Request, raw json.RawMessage) bool {
 	a.mu.Lock()
 	a.asked++
 	fault := a.fault
 	a.mu.Unlock()
+	return a.play(fault, w, r, raw)
+}
+
+func (a *Auth) play(fault AuthFault, w http.ResponseWriter, r *http.Request, raw json.RawMessage) bool {
 	switch fault {
 	case AuthUnavailable:
 		replyError(w, http.StatusInternalServerError, "InternalServerError", "Internal Server Error", raw)

@@ -27,6 +27,14 @@ func newAuth(t *testing.T) (*Auth, string) {
 	return a, root
 }
 
+func TestAuthAnswersThePingOfTheRealClient(t *testing.T) {
+	t.Parallel()
+	a, root := newAuth(t)
+	require.NoError(t, tcauth.New(nil, root).Ping())
+	require.Equal(t, 1, a.Pinged())
+	require.Zero(t, a.Asked())
+}
+
 // signed is the Authorization header that Taskcluster's own client makes.
 func signed(t *testing.T, c tcclient.Credentials, method, url string) string {
 	t.Helper()
@@ -254,10 +262,10 @@ func TestAuthSlowEndsWithTheCaller(t *testing.T) {
 	require.Equal(t, 1, a.Asked())
 }
 
-func TestAuthHasOneCall(t *testing.T) {
+func TestAuthHasNoOtherCall(t *testing.T) {
 	t.Parallel()
 	a, root := newAuth(t)
-	status, body := post(t, root+"/api/auth/v1/ping", nil)
+	status, body := post(t, root+"/api/auth/v1/clients", nil)
 	require.Equal(t, http.StatusNotFound, status)
 	require.Contains(t, body, "ResourceNotFound")
 	require.Zero(t, a.Asked())
