@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -46,6 +48,7 @@ type Deps struct {
 	Health        func(context.Context) error // whether Temporal is there; nil: nobody looks
 	Logger        *slog.Logger                // slog.Default unless set
 	Version       string                      // the release; what the build knows of itself unless set
+	Metrics       prometheus.Registerer       // nil: nobody reads the numbers
 }
 
 // server answers requests; its methods are gin's handlers.
@@ -59,6 +62,7 @@ type server struct {
 	waiting *semaphore.Weighted // requests that wait for a job
 	limits  *limits
 	checks  []*check
+	metrics *metrics
 
 	described description
 }
@@ -105,7 +109,12 @@ func newServer(cfg *config.Config, deps Deps) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	numbers, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
 	return &server{
+		metrics:   numbers,
 		described: described,
 		Deps:      deps, cfg: cfg.API, public: public, now: time.Now, newID: uuid.NewString,
 		waiting: semaphore.NewWeighted(mostWaiting), limits: newLimits(cfg.API.ClientLimit, cfg.API.TotalLimit),

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mozilla-platform-ops/roller/config"
 )
@@ -55,11 +56,13 @@ func (s *server) login(r *http.Request) (Verdict, error) {
 	case !strings.EqualFold(scheme, "hawk"):
 		return Verdict{}, refuse(authFailed, "only Hawk signatures are accepted")
 	}
+	began := time.Now()
 	v, err := s.Authenticator.Authenticate(r.Context(), Question{
 		Method: strings.ToLower(r.Method), Resource: s.public.prefix + r.RequestURI,
 		Host: s.public.host, Port: s.public.port,
 		Authorization: config.NewSecret(header), SourceIP: peer(r),
 	})
+	s.metrics.asked(v, err, time.Since(began))
 	switch {
 	case errors.Is(err, ErrAuthUnavailable):
 		return Verdict{}, &failure{code: unavailable, message: "the authentication service does not answer: ask again", cause: err}

@@ -61,10 +61,12 @@ func (s *server) cors() map[string]string {
 func (s *server) logged(c *gin.Context) {
 	c.Next()
 	e, status := note(c), c.Writer.Status()
+	took := s.now().Sub(e.began)
+	s.metrics.answered(c, e, took)
 	attributes := []slog.Attr{
 		slog.String("request_id", e.id), slog.String("decision", e.decision),
 		slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path),
-		slog.Int("status", status), slog.Int64("duration_ms", s.now().Sub(e.began).Milliseconds()),
+		slog.Int("status", status), slog.Int64("duration_ms", took.Milliseconds()),
 		slog.String("peer", peer(c.Request)),
 	}
 	for _, a := range []slog.Attr{

@@ -50,6 +50,7 @@ func (c *jsonConn) Write(b []byte) (int, error) {
 	if bytes.HasPrefix(b[len(plainStart):], []byte("431 ")) {
 		f = refuse(inputTooLarge, "the headers are larger than %d KiB", maxHeader>>10)
 	}
+	c.server.metrics.plain(f)
 	answer, err := c.server.plainAnswer(f)
 	if err != nil {
 		return 0, err

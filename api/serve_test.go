@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,6 +42,41 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.NoError(t, <-done)
+}
+
+// A job that was asked for before the order to stop is started and answered.
+func TestServeStartsWhatItAccepted(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	f := &fakeStarter{job: starter.Job{TaskID: taskID}}
+	cfg := testConfig("http://127.0.0.1:1")
+	cfg.API.AllowedHosts = []string{"127.0.0.1"}
+	handler, err := New(cfg, Deps{Starter: f, Authenticator: authFunc(func(r context.Context, _ Question) (Verdict, error) {
+		stop()
+		// Serve no longer listens when it has begun to stop.
+		require.Eventually(t, func() bool {
+			conn, err := (&net.Dialer{}).DialContext(r, "tcp", listener.Addr().String())
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err != nil
+		}, time.Minute, 10*time.Millisecond)
+		return Verdict{ClientID: "x", Scopes: []string{"*"}}, r.Err()
+	})})
+	require.NoError(t, err)
+	go func() { done <- Serve(ctx, cfg, handler, listener) }()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+listener.Addr().String()+resetPath, nil)
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "Hawk x")
+	response, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusCreated, response.StatusCode)
+	require.Len(t, f.requests(), 1)
 	require.NoError(t, <-done)
 }
 

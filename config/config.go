@@ -6,6 +6,7 @@ package config
 // Load fills it; .env-dist documents every variable.
 type Config struct {
 	Configuration string // ROLLER_CONFIGURATION (or DJANGO_CONFIGURATION): Dev, Prod or Test
+	MetricsAddr   string // METRICS_ADDR: host and port to serve Prometheus metrics on; "" is nowhere
 	API           API
 	Taskcluster   Taskcluster
 	Ladder        Ladder

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,7 +30,7 @@ func Load(environ []string) (*Config, error) {
 }
 
 func (e *environ) config() *Config {
-	c := &Config{Configuration: e.configuration()}
+	c := &Config{Configuration: e.configuration(), MetricsAddr: e.address("METRICS_ADDR")}
 	c.API = e.api(c.Configuration)
 	c.Taskcluster = Taskcluster{
 		RootURL:     e.url("TASKCLUSTER_ROOT_URL", byConfiguration[c.Configuration].taskcluster),
@@ -90,6 +91,20 @@ func (e *environ) api(configuration string) API {
 	a.CORSOrigin = e.origin("CORS_ORIGIN", defaults.cors)
 	a.AllowedHosts = e.hosts("ALLOWED_HOSTS", defaults.hosts, a.PublicURL)
 	return a
+}
+
+// address returns a host and port to listen on, or "". Without a host it is
+// every address.
+func (e *environ) address(name string) string {
+	v := e.text(name, "")
+	if v == "" {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(v)
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || host != "" && !isHost(host) {
+		e.wrong(name, v, "must be a host and a port, like 127.0.0.1:9464, or :9464 for every address")
+	}
+	return v
 }
 
 // maxPort is the highest TCP or UDP port (RFC 9293, 3.1: 16 bits).

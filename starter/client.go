@@ -42,8 +42,9 @@ func New(c client.Client, namespace string, inventory func() *config.Inventory, 
 // Dial returns a client by Temporal's own environment variables and profiles
 // (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...), and the
 // namespace it speaks of. It connects at its first use, so that a process
-// starts while Temporal is down.
-func Dial(logger *slog.Logger) (client.Client, string, error) {
+// starts while Temporal is down. The handler, which may be nil, gets the SDK's
+// metrics and the workflows'.
+func Dial(logger *slog.Logger, metrics client.MetricsHandler) (client.Client, string, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return nil, "", fmt.Errorf("temporal's client configuration (TEMPORAL_...): %w", err)
@@ -51,7 +52,7 @@ func Dial(logger *slog.Logger) (client.Client, string, error) {
 	if options.Namespace == "" {
 		options.Namespace = client.DefaultNamespace
 	}
-	options.Logger = log.NewStructuredLogger(logger)
+	options.Logger, options.MetricsHandler = log.NewStructuredLogger(logger), metrics
 	c, err := client.NewLazyClient(options)
 	if err != nil {
 		return nil, "", fmt.Errorf("temporal's client: %w", err)

@@ -161,6 +161,7 @@ func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 		r.conclude(ctx, r.result.Outcome, r.attempt().Why)
 	}
 	r.show(ctx, "")
+	r.count(ctx)
 	if terr := r.tell(ctx, AttrOutcome.ValueSet(string(r.result.Outcome))); err == nil {
 		err = terr
 	}

@@ -46,7 +46,11 @@ type answer struct {
 // newWorld is an environment in which the job has the machine's own ID.
 func newWorld(t *testing.T, task string, rungs ...string) *world {
 	t.Helper()
-	var suite testsuite.WorkflowTestSuite
+	return newWorldOf(t, &testsuite.WorkflowTestSuite{}, task, rungs...)
+}
+
+func newWorldOf(t *testing.T, suite *testsuite.WorkflowTestSuite, task string, rungs ...string) *world {
+	t.Helper()
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{env: suite.NewTestWorkflowEnvironment()}
 	w.env.SetTestTimeout(time.Minute)

@@ -54,12 +54,7 @@ func dev(ctx context.Context, logger *slog.Logger, temporal, database string) (e
 	if err := devSetup(ctx, logger); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
-	ends := make(chan error, 2)
-	go func() { ends <- serveAPI(ctx, logger) }()
-	go func() { ends <- serveWorker(ctx, logger) }()
-	err = <-ends
-	cancel(err)
-	return errors.Join(err, <-ends)
+	return measured(ctx, logger, serveAPI, serveWorker)
 }
 
 // devTemporal is where the dev server listens; its CLI and tctl look there.
@@ -116,7 +111,7 @@ func devSetup(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	c, namespace, err := starter.Dial(slog.New(slog.DiscardHandler))
+	c, namespace, err := starter.Dial(slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func withNames(logger *slog.Logger, f func(*starter.Starter) error) error {
 }
 
 func withDoor(logger *slog.Logger, cfg *config.Config, inventory func() *config.Inventory, f func(*starter.Starter) error) error {
-	c, namespace, err := starter.Dial(slog.New(levelFilter{logger.Handler(), slog.LevelWarn}))
+	c, namespace, err := starter.Dial(slog.New(levelFilter{logger.Handler(), slog.LevelWarn}), nil)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func apiCommand(logger *slog.Logger) *cobra.Command {
 		Short:   "Serve the HTTP API that Taskcluster's dashboard calls",
 		GroupID: "serve",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return serveAPI(cmd.Context(), logger) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return measured(cmd.Context(), logger, serveAPI) },
 	}
 }
 
@@ -36,16 +36,45 @@ func workerCommand(logger *slog.Logger) *cobra.Command {
 		Short:   "Run jobs: climb ladders and speak with machines and their devices",
 		GroupID: "serve",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return serveWorker(cmd.Context(), logger) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return measured(cmd.Context(), logger, serveWorker) },
 	}
 }
 
-// serveAPI serves until ctx ends.
-func serveAPI(ctx context.Context, logger *slog.Logger) error {
+// service is what runs until ctx ends.
+type service func(context.Context, *slog.Logger, *config.Config, *metrics) error
+
+// measured runs services with the environment's configuration, and serves their
+// metrics meanwhile. Whichever ends ends all.
+func measured(ctx context.Context, logger *slog.Logger, services ...service) error {
 	cfg, err := config.Load(os.Environ())
 	if err != nil {
 		return err
 	}
+	m, err := newMetrics(logger)
+	if err != nil {
+		return err
+	}
+	stop, err := m.serve(ctx, logger, cfg.MetricsAddr)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ends := make(chan error, len(services))
+	for _, run := range services {
+		go func() { ends <- run(ctx, logger, cfg, m) }()
+	}
+	for range services {
+		e := <-ends
+		cancel(e)
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// serveAPI serves until ctx ends.
+func serveAPI(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics) error {
 	if err := cfg.ValidateAPI(); err != nil {
 		return err
 	}
@@ -53,13 +82,13 @@ func serveAPI(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	c, namespace, err := starter.Dial(logger)
+	c, namespace, err := starter.Dial(logger, m.handler)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	door := starter.New(c, namespace, inventory, cfg.API.StartTimeout.D())
-	handler, err := api.New(cfg, api.Deps{Starter: door, Inventory: inventory, Health: door.Health, Logger: logger, Version: version})
+	handler, err := api.New(cfg, api.Deps{Starter: door, Inventory: inventory, Health: door.Health, Logger: logger, Version: version, Metrics: m.registry})
 	if err != nil {
 		return err
 	}
@@ -114,11 +143,7 @@ func awaitTemporal(ctx context.Context, logger *slog.Logger, door *starter.Start
 }
 
 // serveWorker serves until ctx ends, then lets its activities end.
-func serveWorker(ctx context.Context, logger *slog.Logger) error {
-	cfg, err := config.Load(os.Environ())
-	if err != nil {
-		return err
-	}
+func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics) error {
 	if err := errors.Join(cfg.ValidateWorker(), activities.ValidateBugTemplates(cfg.Bugzilla)); err != nil {
 		return err
 	}
@@ -132,7 +157,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger) error {
 	for _, warning := range slices.Concat(live.Inventory().Warnings, cfg.CanaryWarnings(live.Inventory()), activities.UnknownHosts(cfg, live.Inventory())) {
 		logger.Warn("inventory", "warning", warning)
 	}
-	c, namespace, err := starter.Dial(logger)
+	c, namespace, err := starter.Dial(logger, m.handler)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 // machineStatus asks by the activity's own code. Temporal is one of those that
 // are asked: it may be down without a word lost of the others.
 func machineStatus(ctx context.Context, d *direct) (string, error) {
-	c, _, err := starter.Dial(slog.New(slog.DiscardHandler))
+	c, _, err := starter.Dial(slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,64 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mozilla-platform-ops/roller/api"
+	"github.com/mozilla-platform-ops/roller/lab"
+	"github.com/mozilla-platform-ops/roller/lab/stack"
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+// Each documented metric is one of a real API's or a real worker's, on a port of
+// its own.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1"})
+	s.API.Stop()
+	s.Workers[0].Stop()
+	address := map[string]string{}
+	for _, of := range []string{"api", "worker"} {
+		port, err := stack.Port(0)
+		require.NoError(t, err)
+		address[of] = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	s.Env["METRICS_ADDR"] = address["api"]
+	require.NoError(t, s.StartAPI(t.Context()))
+	s.Env["METRICS_ADDR"] = address["worker"]
+	_, err := s.StartWorker()
+	require.NoError(t, err)
+
+	r, _ := s.end(t, s.job(t, "reboot", s.lab.Machine("ms1-10")))
+	require.Equal(t, workflows.Back, r.Outcome)
+	found := map[string]bool{}
+	for _, at := range address {
+		for _, name := range regexp.MustCompile(`(?m)^# TYPE (roller_\w+) `).FindAllStringSubmatch(scrape(t, at), -1) {
+			found[name[1]] = true
+		}
+	}
+	want := slices.Concat(api.Metrics, workflows.Metrics, []string{"roller_build_info"})
+	require.ElementsMatch(t, want, slices.Collect(maps.Keys(found)))
+	require.Regexp(t, `(?m)^roller_api_decisions_total\{decision="started",task="reboot"\} 1$`, scrape(t, address["api"]))
+	require.Regexp(t, `(?m)^roller_jobs_total\{.*outcome="back",rung="ssh_reboot",task="reboot".*\} 1$`, scrape(t, address["worker"]))
+	require.Regexp(t, `(?m)^temporal_\w+`, scrape(t, address["worker"]))
+}
+
+func scrape(t *testing.T, address string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", http.NoBody)
+	require.NoError(t, err)
+	response, err := http.DefaultTransport.RoundTrip(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(text)
+}
