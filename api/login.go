@@ -3,9 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -60,7 +58,7 @@ func (s *server) login(r *http.Request) (Verdict, error) {
 	v, err := s.Authenticator.Authenticate(r.Context(), Question{
 		Method: strings.ToLower(r.Method), Resource: s.public.prefix + r.RequestURI,
 		Host: s.public.host, Port: s.public.port,
-		Authorization: config.NewSecret(header), SourceIP: peer(r),
+		Authorization: config.NewSecret(header), SourceIP: written(asker(r, s.cfg.TrustedProxies)),
 	})
 	s.metrics.asked(v, err, time.Since(began))
 	switch {
@@ -72,18 +70,4 @@ func (s *server) login(r *http.Request) (Verdict, error) {
 		return Verdict{}, refuse(authFailed, "%s", v.Refused)
 	}
 	return v, nil
-}
-
-// peer is the address at the other end of the connection, or "" where it has
-// none. A proxy's word for another one is not taken.
-func peer(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return ""
-	}
-	return ip.WithZone("").Unmap().String()
 }

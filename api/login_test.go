@@ -70,12 +70,3 @@ type authFunc func(context.Context, Question) (Verdict, error)
 func (f authFunc) Authenticate(ctx context.Context, q Question) (Verdict, error) { return f(ctx, q) }
 
 func (authFunc) Ping(context.Context) error { return nil }
-
-func TestPeer(t *testing.T) {
-	t.Parallel()
-	for address, want := range map[string]string{
-		"192.0.2.7:1": "192.0.2.7", "[2001:db8::1]:1": "2001:db8::1", "[fe80::1%eth0]:1": "fe80::1", "@": "", "nohost:1": "",
-	} {
-		require.Equal(t, want, peer(&http.Request{RemoteAddr: address}), address)
-	}
-}

@@ -67,11 +67,12 @@ func (s *server) logged(c *gin.Context) {
 		slog.String("request_id", e.id), slog.String("decision", e.decision),
 		slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path),
 		slog.Int("status", status), slog.Int64("duration_ms", took.Milliseconds()),
-		slog.String("peer", peer(c.Request)),
+		slog.String("peer", written(asker(c.Request, s.cfg.TrustedProxies))),
 	}
 	for _, a := range []slog.Attr{
 		slog.String("client_id", e.clientID), slog.String("task", e.task), slog.String("worker_id", e.workerID),
 		slog.String("worker_group", e.workerGroup), slog.String("task_id", e.taskID), slog.String("reason", e.reason),
+		slog.String("via", s.via(c.Request)),
 	} {
 		if a.Value.String() != "" {
 			attributes = append(attributes, a)
@@ -85,6 +86,14 @@ func (s *server) logged(c *gin.Context) {
 		level = slog.LevelError
 	}
 	s.Logger.LogAttrs(c.Request.Context(), level, "request", attributes...)
+}
+
+// via is the trusted proxy that sent a request for another, or "".
+func (s *server) via(r *http.Request) string {
+	if from := peer(r.RemoteAddr); from != asker(r, s.cfg.TrustedProxies) {
+		return from.String()
+	}
+	return ""
 }
 
 // recovered turns a panic into an answer. Its value is logged only where the

@@ -56,7 +56,7 @@ func (c *jsonConn) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	c.server.Logger.Info("request", "decision", string(f.code), "status", statuses[f.code],
-		"peer", peer(&http.Request{RemoteAddr: c.RemoteAddr().String()}), "reason", f.message)
+		"peer", written(peer(c.RemoteAddr().String())), "reason", f.message)
 	if _, err := c.Conn.Write(answer); err != nil {
 		return 0, err
 	}

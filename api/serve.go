@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,6 +40,13 @@ func Serve(ctx context.Context, cfg *config.Config, a *API, listener net.Listene
 		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address); err != nil {
 			return fmt.Errorf("api: %w", err)
 		}
+	}
+	encrypted, err := newTLS(cfg.API, a.server.Logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if encrypted != nil {
+		listener = tls.NewListener(listener, encrypted)
 	}
 	server := &http.Server{
 		Handler: a,

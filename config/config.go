@@ -2,6 +2,8 @@
 // files that say how each machine can be reached.
 package config
 
+import "net/netip"
+
 // Config is the whole environment, read once at the start of a process.
 // Load fills it; .env-dist documents every variable.
 type Config struct {
@@ -18,17 +20,21 @@ type Config struct {
 
 // API is what the web server needs.
 type API struct {
-	Host         string     // LISTEN_HOST: the address to listen on; "" is every address
-	Port         int        // PORT, 8000
-	PublicURL    string     // PUBLIC_URL: scheme, host and port as clients see them; decides what a Hawk header must be signed for
-	AllowedHosts []string   // ALLOWED_HOSTS: Host headers that are answered; PUBLIC_URL's host always is
-	CORSOrigin   string     // CORS_ORIGIN
-	TaskNames    []string   // TASK_NAMES: tasks that may be asked for over HTTP
-	ScopeSets    [][]string // REQUIRED_TASKCLUSTER_SCOPE_SETS: sets of scopes, each a template with {task_name}; one whole set must be held
-	WorkerIDs    string     // VALID_WORKER_ID_REGEX: which worker IDs are managed hosts; "" is all
-	StartTimeout Duration   // START_TIMEOUT: one question to Temporal, 5s
-	ClientLimit  Limit      // CLIENT_LIMIT: jobs that change something, of one client, 100/10m
-	TotalLimit   Limit      // TOTAL_LIMIT: and of all clients together, 300/10m
+	Host         string   // LISTEN_HOST: the address to listen on; "" is every address
+	Port         int      // PORT, 8000
+	PublicURL    string   // PUBLIC_URL: scheme, host and port as clients see them; decides what a Hawk header must be signed for
+	AllowedHosts []string // ALLOWED_HOSTS: Host headers that are answered; PUBLIC_URL's host always is
+	CORSOrigin   string   // CORS_ORIGIN
+	TLSCertFile  string   // TLS_CERT_FILE: PEM, the server's certificate and those between it and the root; "" is plain HTTP, for a proxy
+	TLSKeyFile   string   // TLS_KEY_FILE: PEM
+
+	TrustedProxies []netip.Prefix // TRUSTED_PROXIES: whose X-Forwarded-For is believed
+	TaskNames      []string       // TASK_NAMES: tasks that may be asked for over HTTP
+	ScopeSets      [][]string     // REQUIRED_TASKCLUSTER_SCOPE_SETS: sets of scopes, each a template with {task_name}; one whole set must be held
+	WorkerIDs      string         // VALID_WORKER_ID_REGEX: which worker IDs are managed hosts; "" is all
+	StartTimeout   Duration       // START_TIMEOUT: one question to Temporal, 5s
+	ClientLimit    Limit          // CLIENT_LIMIT: jobs that change something, of one client, 100/10m
+	TotalLimit     Limit          // TOTAL_LIMIT: and of all clients together, 300/10m
 }
 
 // Taskcluster is the deployment whose users roller serves.

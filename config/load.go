@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -80,6 +81,8 @@ func (e *environ) api(configuration string) API {
 		WorkerIDs:    e.pattern("VALID_WORKER_ID_REGEX"),
 		StartTimeout: e.duration("START_TIMEOUT", 5*time.Second, time.Second),
 		ScopeSets:    e.scopeSets("REQUIRED_TASKCLUSTER_SCOPE_SETS", "project:releng:roller:"+taskHole),
+		TLSCertFile:  e.text("TLS_CERT_FILE", ""),
+		TLSKeyFile:   e.text("TLS_KEY_FILE", ""),
 		// A PDU has up to 64 outlets and a chassis 45 cartridges: one person may
 		// see to both at once, and nobody to a whole data centre.
 		ClientLimit: e.limit("CLIENT_LIMIT", "100/10m"),
@@ -88,6 +91,7 @@ func (e *environ) api(configuration string) API {
 	if a.Host != "" && !isHost(a.Host) {
 		e.wrong("LISTEN_HOST", a.Host, "must be a host name or an IP address without a port")
 	}
+	a.TrustedProxies = e.prefixes("TRUSTED_PROXIES")
 	a.CORSOrigin = e.origin("CORS_ORIGIN", defaults.cors)
 	a.AllowedHosts = e.hosts("ALLOWED_HOSTS", defaults.hosts, a.PublicURL)
 	return a
@@ -105,6 +109,24 @@ func (e *environ) address(name string) string {
 		e.wrong(name, v, "must be a host and a port, like 127.0.0.1:9464, or :9464 for every address")
 	}
 	return v
+}
+
+// prefixes returns networks; an address is a network of its own.
+func (e *environ) prefixes(name string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, entry := range e.list(name, "") {
+		if ip, err := netip.ParseAddr(entry); err == nil && ip.Zone() == "" {
+			all = append(all, netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(entry)
+		if err != nil || p.Masked() != p || p.Addr().Is4In6() {
+			e.wrong(name, entry, "must be an IP address or a network, like 10.0.0.0/8, without bits behind its length")
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 // maxPort is the highest TCP or UDP port (RFC 9293, 3.1: 16 bits).

@@ -135,6 +135,8 @@ func TestLoadMistakes(t *testing.T) {
 		"limit over no time":     {"TOTAL_LIMIT=5/0.5", `TOTAL_LIMIT="5/0.5": must be a number of jobs from 1 to 1000000 and a time of 1s or more, like 60/10m, or none`},
 		"metrics without a port": {"METRICS_ADDR=localhost", `METRICS_ADDR="localhost": must be a host and a port, like 127.0.0.1:9464, or :9464 for every address`},
 		"metrics on port 0":      {"METRICS_ADDR=:0", `METRICS_ADDR=":0": must be a host and a port, like 127.0.0.1:9464, or :9464 for every address`},
+		"no network":             {"TRUSTED_PROXIES=proxy.example", `TRUSTED_PROXIES="proxy.example": must be an IP address or a network, like 10.0.0.0/8, without bits behind its length`},
+		"network with a host":    {"TRUSTED_PROXIES=10.0.0.1/8", `TRUSTED_PROXIES="10.0.0.1/8": must be an IP address or a network, like 10.0.0.0/8, without bits behind its length`},
 		"port":                   {"PORT=80000", `PORT="80000": must be a whole number from 1 to 65535`},
 		"port as text":           {"PORT=http", `PORT="http": must be a whole number from 1 to 65535`},
 		"listen host":            {"LISTEN_HOST=0.0.0.0:8000", `LISTEN_HOST="0.0.0.0:8000": must be a host name or an IP address without a port`},

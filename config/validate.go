@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -23,6 +24,12 @@ func (c *Config) ValidateAPI() error {
 	}
 	if c.Taskcluster.RootURL == "" {
 		mistakes = append(mistakes, errors.New("TASKCLUSTER_ROOT_URL: must be set: its auth service says who a requester is, like https://firefox-ci-tc.services.mozilla.com"))
+	}
+	mistakes = append(mistakes, together(variable{"TLS_CERT_FILE", c.API.TLSCertFile != ""}, variable{"TLS_KEY_FILE", c.API.TLSKeyFile != ""}))
+	if c.API.TLSCertFile != "" && c.API.TLSKeyFile != "" {
+		if _, err := tls.LoadX509KeyPair(c.API.TLSCertFile, c.API.TLSKeyFile); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("TLS_CERT_FILE=%q, TLS_KEY_FILE=%q: %s", c.API.TLSCertFile, c.API.TLSKeyFile, cause(err)))
+		}
 	}
 	return errors.Join(mistakes...)
 }

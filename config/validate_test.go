@@ -41,6 +41,10 @@ func TestValidateAPI(t *testing.T) {
 	c, err = Load([]string{"PUBLIC_URL=https://roller.example", "TASKCLUSTER_ROOT_URL=https://tc.example", "FQDN_TO_SSH_FILE=/no/such/file"})
 	require.NoError(t, err)
 	require.NoError(t, c.ValidateAPI(), "what the worker needs is not asked for")
+	c.API.TLSCertFile = "/no/such/file"
+	require.EqualError(t, c.ValidateAPI(), "TLS_KEY_FILE: must be set too, because TLS_CERT_FILE is")
+	c.API.TLSKeyFile = "/no/such/key"
+	require.EqualError(t, c.ValidateAPI(), `TLS_CERT_FILE="/no/such/file", TLS_KEY_FILE="/no/such/key": no such file or directory`)
 }
 
 func TestValidateWorker(t *testing.T) {
