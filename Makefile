@@ -57,16 +57,22 @@ chaos: build $(TEMPORAL) ## a fleet on which everything fails; MACHINES=300 DURA
 	$(BIN)/chaos --bin $(BIN) $(if $(MACHINES),--machines $(MACHINES)) $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: test
-test: $(TEMPORAL) ## every test that needs no root
+test: $(TEMPORAL) $(BIN)/tctl ## every test that needs no root
 	@echo "==> testing (race detector on, shuffled)"
 	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 15m ./...
 
+HISTORIES := $(CURDIR)/workflows/testdata/histories/$(RELEASE)
 .PHONY: history
-history: $(TEMPORAL) ## store the histories of a release, for the replay tests: RELEASE=0.1.0
+history: $(TEMPORAL) $(BIN)/tctl ## store the histories of a release, once, for the replay tests: RELEASE=0.1.0
 	@test -n "$(RELEASE)" || { echo "say which release: make history RELEASE=0.1.0"; exit 2; }
-	@test ! -e workflows/testdata/histories/$(RELEASE) || { echo "release $(RELEASE) has its histories: they are never made anew"; exit 2; }
+	@test ! -e "$(HISTORIES)" || { echo "release $(RELEASE) has its histories: they are never made anew"; exit 2; }
+	@grep -qF '## [$(RELEASE)]' CHANGELOG.md || { echo "CHANGELOG.md has no heading for $(RELEASE): it is part of the release"; exit 2; }
 	@echo "==> running every outcome on roller's real processes, and keeping the histories"
-	ROLLER_RECORD_HISTORIES=$(CURDIR)/workflows/testdata/histories/$(RELEASE) ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -timeout 15m ./lab/e2e
+	rm -rf $(BIN)/history
+	ROLLER_RECORD_HISTORIES=$(BIN)/history ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -timeout 25m ./lab/e2e
+	cd $(BIN)/history && export LC_ALL=C && sha256sum *.json.gz > SHA256SUMS
+	mkdir -p $(dir $(HISTORIES)) && mv $(BIN)/history $(HISTORIES)
+	go test -count=1 ./workflows -run 'Histor'
 
 .PHONY: test-lab
 test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network namespaces

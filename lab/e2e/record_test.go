@@ -20,6 +20,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
@@ -49,6 +50,7 @@ func (s *site) record(t *testing.T) {
 			for iter.HasNext() {
 				event, err := iter.Next()
 				require.NoError(t, err)
+				forget(event.ProtoReflect())
 				history.Events = append(history.Events, event)
 			}
 			name := fmt.Sprintf("%s-%s-%s.json.gz", e.GetType().GetName(), ending(e), course(history))
@@ -58,6 +60,25 @@ func (s *site) record(t *testing.T) {
 			return
 		}
 	}
+}
+
+// forget takes out what is about the computer that recorded a run and means
+// nothing to a replay: process and host names, and stack traces.
+func forget(m protoreflect.Message) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Name() == "identity" || f.Name() == "stack_trace":
+			m.Clear(f)
+		case f.IsMap() || f.Message() == nil:
+		case f.IsList():
+			for i := range v.List().Len() {
+				forget(v.List().Get(i).Message())
+			}
+		default:
+			forget(v.Message())
+		}
+		return true
+	})
 }
 
 // ending is a run's outcome, or Temporal's word where it has none.
