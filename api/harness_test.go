@@ -139,7 +139,7 @@ func newHarness(t *testing.T, changes ...setup) *harness {
 		t: t, logs: &logBuffer{}, starter: &fakeStarter{job: starter.Job{TaskID: taskID}},
 		auth: lab.NewAuth(lab.Client{
 			ID: sheriff.ClientID, AccessToken: accessToken,
-			Scopes: []string{"project:releng:roller:ping", "project:releng:roller:ipmi_*", "queue:*"},
+			Scopes: []string{"project:releng:roller:ping", "project:releng:roller:ipmi_*", "queue:*", "auth:create-client:" + sheriff.ClientID + "/*"},
 		}, lab.Client{ID: monitor.ClientID, AccessToken: accessToken, Scopes: []string{"project:releng:roller:view"}},
 			lab.Client{ID: stranger.ClientID, AccessToken: accessToken, Scopes: []string{"queue:*"}}),
 	}

@@ -21,8 +21,8 @@ const (
 // Authorization header, which HTTP servers cut near 64 KiB.
 const maxQuestion = 128 << 10
 
-// credentialsLife is what is left of the clients' validity: nothing here
-// expires, but every answer has to name a time.
+// credentialsLife is what is left of the clients' validity: they never expire
+// here, but every answer has to name a time.
 const credentialsLife = 24 * time.Hour
 
 // Client is a Taskcluster client that the stand-in knows. Its scopes are as if
@@ -46,8 +46,8 @@ const (
 )
 
 // Auth stands in for Taskcluster's auth service: it answers authenticateHawk
-// as the service does, with the signature checked for real. It knows plain
-// credentials and their authorizedScopes, not temporary ones.
+// as the service does, with the signature checked for real, of plain and of
+// temporary credentials, with and without authorizedScopes.
 type Auth struct {
 	Now func() time.Time // the service's clock, time.Now unless set before the first question
 

@@ -39,13 +39,13 @@ func (a *Auth) verdict(q question) map[string]any {
 			"expires": a.Now().Add(hawkSkew).UTC().Format(time.RFC3339),
 		}
 	}
-	fields, scopes, err := a.login(q)
+	fields, who, err := a.authenticate(q)
 	if err != nil {
 		return map[string]any{"status": "auth-failed", "message": err.Error()}
 	}
 	answer := map[string]any{
-		"status": "auth-success", "scheme": "hawk", "clientId": fields["id"], "scopes": scopes,
-		"expires": a.Now().Add(credentialsLife).UTC().Format(time.RFC3339),
+		"status": "auth-success", "scheme": "hawk", "clientId": fields["id"], "scopes": append(who.scopes, anonymousScope),
+		"expires": who.expires.UTC().Format(time.RFC3339),
 	}
 	if fields["hash"] != "" {
 		answer["hash"] = fields["hash"]
@@ -53,29 +53,31 @@ func (a *Auth) verdict(q question) map[string]any {
 	return answer
 }
 
-// login checks in the order of Hawk's reference implementation: the client,
-// the MAC, then the time, so that only a true signature learns that it is stale.
+// login is who signed a request, and the scopes they have.
 func (a *Auth) login(q question) (fields map[string]string, scopes []string, err error) {
+	fields, who, err := a.authenticate(q)
+	return fields, append(who.scopes, anonymousScope), err
+}
+
+// authenticate checks in the order of Hawk's reference implementation: the client,
+// the MAC, then the time, so that only a true signature learns that it is stale.
+func (a *Auth) authenticate(q question) (fields map[string]string, who grant, err error) {
 	fields, err = parseHawk(q.Authorization)
 	if err != nil {
-		return nil, nil, err
+		return nil, grant{}, err
 	}
-	client, known := a.clients[fields["id"]]
-	if !known {
-		return nil, nil, refusal("Client with clientId '" + fields["id"] + "' not found")
-	}
-	scopes, err = restrict(client.Scopes, fields["ext"])
+	who, err = a.key(fields["id"], fields["ext"])
 	if err != nil {
-		return nil, nil, err
+		return nil, grant{}, err
 	}
-	if !hmac.Equal([]byte(hawkMAC(client.AccessToken, q, fields)), []byte(fields["mac"])) {
-		return nil, nil, refusal("Unauthorized: Bad mac")
+	if !hmac.Equal([]byte(hawkMAC(who.key, q, fields)), []byte(fields["mac"])) {
+		return nil, grant{}, refusal("Unauthorized: Bad mac")
 	}
 	seconds, err := strconv.ParseInt(fields["ts"], 10, 64)
 	if err != nil || a.Now().Sub(time.Unix(seconds, 0)).Abs() > hawkSkew {
-		return nil, nil, refusal("Unauthorized: Stale timestamp")
+		return nil, grant{}, refusal("Unauthorized: Stale timestamp")
 	}
-	return fields, scopes, nil
+	return fields, who, nil
 }
 
 // parseHawk reads the attributes of an Authorization header.
@@ -121,33 +123,45 @@ func hawkMAC(key string, q question, fields map[string]string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// restrict returns the scopes that are left by the header's ext attribute,
-// base64 of JSON: authorizedScopes must be held, and are then all there is.
-func restrict(held []string, ext string) ([]string, error) {
-	scopes := append(slices.Clone(held), anonymousScope)
-	if ext == "" {
-		return scopes, nil
-	}
+// key is what the name's signature must be made with, and may do. The header's ext
+// attribute, base64 of JSON, may hold a certificate and authorizedScopes, which must
+// be held, and are then all there is.
+func (a *Auth) key(name, ext string) (grant, error) {
 	var limits struct {
-		Certificate      json.RawMessage `json:"certificate"`
-		AuthorizedScopes *[]string       `json:"authorizedScopes"`
+		Certificate      *certificate `json:"certificate"`
+		AuthorizedScopes *[]string    `json:"authorizedScopes"`
 	}
-	text, err := base64.StdEncoding.DecodeString(ext)
-	if err != nil || json.Unmarshal(text, &limits) != nil {
-		return nil, refusal("Failed to parse ext")
-	}
-	if limits.Certificate != nil {
-		return nil, refusal("ext.certificate is not known to this stand-in")
-	}
-	if limits.AuthorizedScopes == nil {
-		return scopes, nil
-	}
-	for _, s := range *limits.AuthorizedScopes {
-		if !holds(scopes, s) {
-			return nil, refusal("Supplied credentials do not satisfy authorizedScopes")
+	if ext != "" {
+		text, err := base64.StdEncoding.DecodeString(ext)
+		if err != nil || json.Unmarshal(text, &limits) != nil {
+			return grant{}, refusal("Failed to parse ext")
 		}
 	}
-	return append(slices.Clone(*limits.AuthorizedScopes), anonymousScope), nil
+	issuer := name
+	if c := limits.Certificate; c != nil && c.Issuer != "" {
+		if issuer = c.Issuer; issuer == name {
+			return grant{}, refusal("ext.certificate.issuer must differ from the supplied clientId")
+		}
+	}
+	client, known := a.clients[issuer]
+	if !known {
+		return grant{}, refusal("Client with clientId '" + issuer + "' not found")
+	}
+	who := grant{key: client.AccessToken, scopes: slices.Clone(client.Scopes), expires: a.Now().Add(credentialsLife)}
+	if limits.Certificate != nil {
+		var err error
+		if who, err = limits.Certificate.certified(name, client, who, a.Now()); err != nil {
+			return grant{}, err
+		}
+	}
+	if limits.AuthorizedScopes != nil {
+		held := append(slices.Clone(who.scopes), anonymousScope)
+		if slices.ContainsFunc(*limits.AuthorizedScopes, func(s string) bool { return !holds(held, s) }) {
+			return grant{}, refusal("Supplied credentials do not satisfy authorizedScopes")
+		}
+		who.scopes = *limits.AuthorizedScopes
+	}
+	return who, nil
 }
 
 func holds(held []string, scope string) bool {

@@ -153,13 +153,6 @@ func TestAuthRefuses(t *testing.T) {
 				return signed(t, tcclient.Credentials{ClientID: "sheriff/one", AccessToken: token, AuthorizedScopes: []string{"project:releng:roller:reboot"}}, http.MethodPost, url)
 			}, message: "Supplied credentials do not satisfy authorizedScopes",
 		},
-		"temporary credentials": {
-			header: func(t *testing.T) string {
-				temporary, err := good.CreateTemporaryCredentials(time.Hour, "hooks:x")
-				require.NoError(t, err)
-				return signed(t, *temporary, http.MethodPost, url)
-			}, message: "ext.certificate is not known to this stand-in",
-		},
 		"ext is no JSON":    {header: literal(`Hawk id="sheriff/one", ts="1", nonce="n", mac="m", ext="!"`), message: "Failed to parse ext"},
 		"no attributes":     {header: literal(`Hawk`), message: "Unauthorized"},
 		"another scheme":    {header: literal(`Basic YTpi`), message: "Unauthorized"},
