@@ -65,7 +65,7 @@ func (a *Activities) AwaitUp(ctx context.Context, in Watch) (Sight, error) {
 		return Sight{}, fail(err)
 	}
 	p := until(ctx, in.Timeout.D())
-	w := &waiter{a: a, m: m, base: in.Baseline, seen: a.lookOutFor(ctx, m, in.Baseline)}
+	w := &waiter{a: a, m: in.Baseline.seen(m), base: in.Baseline, seen: a.lookOutFor(ctx, m, in.Baseline)}
 	defer a.leave(w.seen)
 	sight, err := w.wait(ctx, p)
 	if err == nil && !sight.Done {
@@ -165,6 +165,9 @@ func (w *waiter) serves(ctx context.Context) bool {
 		return w.answers >= need
 	}
 	w.sight.Evidence = "answers probes and ssh"
+	if w.base.ByTCP > 0 {
+		w.sight.Evidence = "answers ssh, and no pings"
+	}
 	w.closed = !w.a.witness.sshBanner(ctx, w.m)
 	return !w.closed
 }

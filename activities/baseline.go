@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
 )
 
 // baseline says how the machine is before the command. One answer of a few
@@ -19,14 +21,23 @@ func (t *try) baseline(ctx context.Context) error {
 		return meaning(Handover, "this worker stops before it has sent anything to %s", t.m.FQDN)
 	default:
 	}
+	t.held = t.a.witness.hold(ctx, t.m)
+	// Some network drops pings and lets SSH through: they say nothing then.
+	if t.held != nil && !b.Up {
+		b.Up, b.Lost, b.ByTCP = true, 0, t.m.SSH.Port
+	}
 	if b.Up {
 		b.BootID, b.BootedAt = t.a.witness.bootID(ctx, t.m), t.a.witness.bootedAt(ctx, t.m)
 	}
-	// Some network drops pings and lets SSH through.
-	if t.held = t.a.witness.hold(ctx, t.m); t.held != nil {
-		b.Up = true
-	}
 	return nil
+}
+
+// seen is the machine as it can be seen, by the baseline.
+func (b Baseline) seen(m config.Machine) config.Machine {
+	if b.ByTCP > 0 {
+		m.Probe = config.Probe{Network: "tcp", Port: b.ByTCP}
+	}
+	return m
 }
 
 // probe takes the baseline's probes: until one is answered, or enough are not.

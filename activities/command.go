@@ -59,6 +59,7 @@ type Baseline struct {
 	Lost   int       `json:"lost,omitempty"`    // probes that went unanswered before the one that was
 	BootID string    `json:"boot_id,omitempty"` // from the machine's own ForceCommand, if it has one
 	Down   bool      `json:"down,omitempty"`    // it has been seen down since
+	ByTCP  int       `json:"by_tcp,omitempty"`  // its SSH port, by which it is seen: it answered no ping while that was open
 
 	// DeafCanaries says that the site's canaries did not answer although the
 	// machine did: their silence says nothing.

@@ -36,6 +36,7 @@ func (a *Activities) AwaitInstalled(ctx context.Context, in Watch) (Sight, error
 }
 
 func (a *Activities) awaitInstalled(ctx context.Context, m config.Machine, in Watch, p *waitProgress) (Sight, error) {
+	m = in.Baseline.seen(m)
 	for {
 		// Blindness ends no wait here: nothing is sent after it.
 		w := &waiter{a: a, m: m, base: in.Baseline}

@@ -145,6 +145,9 @@ func (r *recording) mark(line string) byte {
 
 // Probe implements Prober.
 func (r *recording) Probe(ctx context.Context, m config.Machine) (bool, error) {
+	if m.Probe.Network == "tcp" {
+		return r.reachable(), nil
+	}
 	line := "probes"
 	if m.Addr == "canary" {
 		line = "canaries"

@@ -62,7 +62,7 @@ var errHeldUp = errors.New("this process was held up for longer than a probe may
 func (a *Activities) watch(ctx context.Context, m config.Machine, base Baseline, h *held, look *lookout, end time.Time, beat func()) (Sight, error) {
 	l := a.Config.Ladder
 	w := &watcher{
-		a: a, m: m, base: base, held: h, look: look, beat: beat, end: end,
+		a: a, m: base.seen(m), base: base, held: h, look: look, beat: beat, end: end,
 		pattern: newPattern(base.Up, l.DownProbes, l.ProbeInterval.D()),
 	}
 	if base.Up { // the baseline ended with the first answer
