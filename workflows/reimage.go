@@ -22,6 +22,7 @@ type installation struct {
 	command activities.Command
 	out     activities.CommandResult
 	sendErr error // of the activity that set network boot and power-cycled
+	left    bool  // it set network boot, sent no power-cycle after that and could not clear it again
 }
 
 // install boots the machine from the network for once and waits until it is
@@ -32,9 +33,16 @@ func (r *run) install(ctx workflow.Context, s step, target activities.Target) er
 		Machine: r.plan.Machine, Action: s.action, Target: target,
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 	}}
-	r.show(ctx, "setting network boot for once, power-cycling, then watching for the machine to go down")
-	i.sendErr = workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, i.command).Get(ctx, &i.out)
-	settled, err := r.settle(ctx, &i.out, i.sendErr)
+	err := r.seeing(ctx, func() (string, error) {
+		r.show(ctx, "setting network boot for once, power-cycling, then watching for the machine to go down")
+		i.sendErr = workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, i.command).Get(ctx, &i.out)
+		i.left = i.left || i.netbootLeft()
+		return unsighted(i.sendErr)
+	})
+	if endedBlind(err) {
+		return i.close(ctx, err)
+	}
+	settled, err := r.settle(ctx, &i.out, err)
 	if !settled && err == nil {
 		err = i.await(ctx)
 	}
@@ -114,12 +122,13 @@ func (i *installation) close(ctx workflow.Context, err error) error {
 	at := i.attempt()
 	acted := true
 	switch at.Outcome { //nolint:exhaustive // all others come after the command
-	case NotSent, Refused, Skipped:
+	case NotSent, Refused, Skipped, Blind:
 		acted = false
 	case Running: // cancelled
-		acted = !neverSent(i.sendErr, i.out)
+		blind, _ := unsighted(i.sendErr)
+		acted = blind == "" && !neverSent(i.sendErr, i.out)
 	}
-	if acted || i.netbootLeft() {
+	if acted || i.left {
 		at.Why = join(at.Why, i.unset(dctx))
 	}
 	var off error
@@ -133,8 +142,8 @@ func (i *installation) close(ctx workflow.Context, err error) error {
 	return join2(err, off)
 }
 
-// netbootLeft reports whether the activity set network boot, sent no power-cycle
-// after it and could not clear it again.
+// netbootLeft reports whether the activity's last try says that it left network
+// boot set.
 func (i *installation) netbootLeft() bool {
 	left := i.out
 	if e, ok := errors.AsType[*temporal.ApplicationError](i.sendErr); ok && e.HasDetails() {

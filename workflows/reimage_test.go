@@ -235,3 +235,45 @@ func TestReimageIsNoRung(t *testing.T) {
 		require.NotContains(t, cfg.API.TaskNames, "reimage")
 	}
 }
+
+// A machine whose site cannot be seen is told nothing: the job pauses, and begins
+// anew when it can. Where it ends blind, or is cancelled in the pause, nothing was
+// sent that must be made good, but for a network boot that the device would not
+// give back.
+func TestReimageBlind(t *testing.T) {
+	t.Parallel()
+	leftSet := answer{err: temporal.NewNonRetryableApplicationError(blindText, string(activities.Blind), nil, activities.CommandResult{NetbootLeft: true})}
+	for name, c := range map[string]struct {
+		answers []answer
+		sights  []activities.Sight
+		cancel  bool
+		outcome Outcome
+		clears  int
+	}{
+		"sees again":                        {answers: []answer{sendsNothing, cycled, wasOn}, sights: []activities.Sight{sightIsBack}, outcome: Back, clears: 1},
+		"ends blind":                        {answers: []answer{sendsNothing}, sights: []activities.Sight{seesNothing}, outcome: Blind},
+		"ends blind, network boot left set": {answers: []answer{leftSet, sendsNothing}, sights: []activities.Sight{sightIsBack, seesNothing}, outcome: Blind, clears: 1},
+		"cancelled in the pause":            {answers: []answer{sendsNothing}, cancel: true, outcome: Cancelled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newBlindWorld(t)
+			w.plan.Rungs = []activities.Rung{{Name: "reimage", Target: targetOf("reimage")}}
+			w.plan.Timing.Reimage = config.Duration(2 * time.Hour)
+			clears := 0
+			w.env.OnActivity(a.ClearNetboot, mock.Anything, mock.Anything).Return(func(context.Context, activities.Command) (activities.NetbootCleared, error) {
+				clears++
+				return unset, nil
+			}).Maybe()
+			w.answers, w.ups, w.sights = c.answers, []activities.Sight{installd}, c.sights
+			if c.cancel {
+				w.env.RegisterDelayedCallback(w.env.CancelWorkflow, time.Minute)
+			}
+			r, _ := w.run(t, "reimage")
+			require.Equal(t, c.outcome, r.Outcome)
+			require.Equal(t, c.outcome, r.Attempts[0].Outcome)
+			require.Equal(t, c.clears, clears)
+			require.Empty(t, w.answers)
+		})
+	}
+}
