@@ -3,7 +3,6 @@ package activities
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -87,9 +86,8 @@ type fence struct {
 	limit time.Duration // 0: none
 }
 
-// newFence starts at the attempt's start, and anew at each heartbeat. Half of the
-// heartbeat timeout leaves room for the SDK, which sends a heartbeat later than
-// it was given one.
+// newFence starts at the attempt's start, and anew at each heartbeat that the
+// server has. Half of the heartbeat timeout leaves room for the command itself.
 func newFence(ctx context.Context) fence {
 	now := time.Now()
 	return fence{start: now, wall: now.Round(0), limit: heartbeatTimeout(ctx) / 2}
@@ -115,91 +113,6 @@ func (f fence) check(ctx context.Context) error {
 // elapsed is the time since the start by whichever clock saw more of it.
 func (f fence) elapsed() time.Duration {
 	return max(time.Since(f.start), time.Now().Round(0).Sub(f.wall))
-}
-
-// pulse heartbeats through an attempt whatever it is busy with, and notices when
-// this process was stopped for so long that the server may have given it up.
-type pulse struct {
-	mu      sync.Mutex
-	fence   fence
-	stalled error // why this attempt must not send any more
-	details Progress
-	beaten  time.Time // when the last heartbeat was given to the SDK
-}
-
-const (
-	// HeartbeatWindow is how long the SDK of a worker of commands keeps a
-	// heartbeat that follows another; the worker sets it.
-	HeartbeatWindow = 100 * time.Millisecond
-	// cancelWithin is how soon a command learns of a cancel, which comes with the
-	// answer to a heartbeat. A bulk job, for which there may be a thousand others,
-	// learns of it with the heartbeats that it needs anyway.
-	cancelWithin = 3 * time.Second
-)
-
-// startPulse begins with the first tick, not at once: the first heartbeat that
-// most attempts send is the one that has the baseline.
-func startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
-	p = &pulse{fence: newFence(ctx), details: details}
-	ctx, cancel := context.WithCancel(ctx)
-	var ticking sync.WaitGroup
-	ticking.Go(func() {
-		every := heartbeatEvery(ctx)
-		if rank < BulkRank {
-			every = min(every, cancelWithin)
-		}
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				p.beat(ctx)
-			}
-		}
-	})
-	return p, func() { cancel(); ticking.Wait() }
-}
-
-// set changes what the heartbeats say, and sends one.
-func (p *pulse) set(ctx context.Context, details Progress) {
-	p.mu.Lock()
-	p.details = details
-	p.mu.Unlock()
-	p.beat(ctx)
-}
-
-// reach is set for what the server must know before anything else is done: when
-// it returns the server has it, if it can be reached at all, and has said whether
-// this attempt is still its own.
-func (p *pulse) reach(ctx context.Context, details Progress) {
-	p.mu.Lock()
-	early := HeartbeatWindow - time.Since(p.beaten)
-	p.mu.Unlock()
-	pause(ctx, early)
-	p.set(ctx, details)
-}
-
-func (p *pulse) beat(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stalled == nil {
-		p.stalled = p.fence.check(ctx)
-	}
-	p.fence = newFence(ctx)
-	beat(ctx, p.details)
-	p.beaten = time.Now()
-}
-
-// ready is asked at the last moment before a command goes out.
-func (p *pulse) ready(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stalled != nil {
-		return p.stalled
-	}
-	return p.fence.check(ctx)
 }
 
 // pause waits for d, or until ctx ends.

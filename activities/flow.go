@@ -64,7 +64,7 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 	t.place = a.newPlace(ctx, m, d.protocol, in.Action, &t.progress)
 	t.pulse, stop = startPulse(ctx, t.progress, t.place.ask.Rank)
 	defer stop()
-	t.place.tell = func() { t.pulse.set(ctx, t.progress) }
+	t.place.tell = func() { _ = t.pulse.set(ctx, t.progress) }
 	ctx = withPlace(ctx, t.place)
 	defer t.place.release()
 	defer func() { t.held.close() }()
@@ -251,9 +251,6 @@ func (t *try) send(ctx context.Context) error {
 		t.held.close()
 		t.held = nil
 	}
-	t.progress.Phase, t.progress.Baseline = Sending, t.res.Baseline
-	// So that the caller knows the baseline whatever happens next.
-	t.pulse.reach(ctx, t.progress)
 	what, err := t.d.send(ctx, t.m, t.in.Action, func() error { return t.ready(ctx) })
 	if temporal.IsCanceledError(err) || err != nil && MeaningOf(err) != Unknown {
 		return err
@@ -263,7 +260,7 @@ func (t *try) send(ctx context.Context) error {
 		t.res.Unknown = err.Error()
 	}
 	t.progress.Phase = Watching
-	t.pulse.set(ctx, t.progress)
+	_ = t.pulse.set(ctx, t.progress) // that it is sending the server knows
 	return nil
 }
 
@@ -272,9 +269,7 @@ func (t *try) failed(ctx context.Context, err error) error {
 	if t.res.Sent != "" || t.lost {
 		return err
 	}
-	// The next attempt must not take this one for lost.
-	t.progress.Phase = Preparing
-	t.pulse.set(ctx, t.progress)
+	t.withdraw(ctx)
 	if ctx.Err() != nil && MeaningOf(err) != Refused {
 		return ended(ctx, t.res)
 	}

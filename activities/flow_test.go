@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ type fakeDevice struct {
 	sent    int
 	err     error    // of send, after the fence
 	before  func()   // called by send before the fence
+	after   func()   // called by send after it
 	powers  []string // successive readings; the last holds; "!" is an error
 	reads   int
 	missing string
@@ -38,6 +40,9 @@ func (f *fakeDevice) deed() deed {
 			}
 			if err := ready(); err != nil {
 				return "", err
+			}
+			if f.after != nil {
+				f.after()
 			}
 			f.sent++
 			return "fake " + string(action), f.err
@@ -155,21 +160,29 @@ func TestCommandDoesNotRepeatALostAttempt(t *testing.T) {
 	}
 }
 
-// The caller of a worker that is killed has the baseline from its heartbeat.
+// The caller of a worker that is killed has the baseline from its heartbeat. What
+// comes before the command counts as preparing: a device that is silent while a
+// session is set up has been sent nothing.
 func TestCommandTellsTheBaselineBeforeItSends(t *testing.T) {
 	t.Parallel()
 	r := bench(t, ".xxx")
+	var mu sync.Mutex
 	var told Progress
+	last := func() Progress { mu.Lock(); defer mu.Unlock(); return told }
 	f := &fakeDevice{}
-	f.before = func() { require.Equal(t, Sending, told.Phase) }
+	var setUp, sent Progress
+	f.before = func() { setUp = last() }
+	f.after = func() { sent = last() }
 	_, err := execute(t, r.fake(f), r.command(Reboot, rigWatch), call{onBeat: func(v converter.EncodedValues) {
-		if told.Phase == "" {
-			require.NoError(t, v.Get(&told))
-		}
+		mu.Lock()
+		defer mu.Unlock()
+		require.NoError(t, v.Get(&told))
 	}})
 	require.NoError(t, err)
-	require.True(t, told.Baseline.Up)
-	require.False(t, told.FirstTry.IsZero())
+	require.NotEqual(t, Sending, setUp.Phase)
+	require.Equal(t, Sending, sent.Phase)
+	require.True(t, sent.Baseline.Up)
+	require.False(t, sent.FirstTry.IsZero())
 }
 
 func TestCommandSkips(t *testing.T) {

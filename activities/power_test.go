@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -55,22 +54,6 @@ func TestOffIsReadBack(t *testing.T) {
 			require.Equal(t, c.down, res.Watch.Down)
 		})
 	}
-}
-
-// A worker that was frozen for longer than the server waits for its heartbeat
-// must not send, even if its heartbeat goes on before the command does.
-func TestPulseRemembersThatItStalled(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	p := &pulse{fence: fence{start: time.Now().Add(-time.Minute), wall: time.Now(), limit: time.Second}}
-	p.beat(ctx)
-	require.ErrorContains(t, p.ready(ctx), "held up")
-	p.beat(ctx)
-	require.ErrorContains(t, p.ready(ctx), "held up", "a later heartbeat in time mends nothing")
-
-	fresh := &pulse{fence: fence{start: time.Now(), wall: time.Now(), limit: time.Minute}}
-	fresh.beat(ctx)
-	require.NoError(t, fresh.ready(ctx))
 }
 
 // Dark before the first command and up now: it has come back, and must not be

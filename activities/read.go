@@ -17,7 +17,7 @@ func (a *Activities) inTurn(ctx context.Context, in Read, m config.Machine, prot
 	p := a.newPlace(ctx, m, protocol, "", &progress)
 	pulse, stop := startPulse(ctx, progress, p.ask.Rank)
 	defer stop()
-	p.tell = func() { pulse.set(ctx, progress) }
+	p.tell = func() { _ = pulse.set(ctx, progress) }
 	defer p.release()
 	err := p.take(ctx)
 	if err == nil {
@@ -25,7 +25,7 @@ func (a *Activities) inTurn(ctx context.Context, in Read, m config.Machine, prot
 	}
 	if err != nil {
 		err = progress.inTime(err, in.RungRetry.D(), a.Config.Ladder.TurnLimit.D())
-		pulse.set(ctx, progress)
+		_ = pulse.set(ctx, progress) // at worst the time for retries begins anew
 	}
 	return err
 }

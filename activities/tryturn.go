@@ -2,7 +2,10 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"go.temporal.io/api/serviceerror"
 )
 
 // fresh is how old a baseline may be when the command goes out: a wait that was
@@ -55,10 +58,49 @@ func (t *try) surveyAgain(ctx context.Context, waited time.Duration) (bool, erro
 }
 
 // ready is asked at the last moment before a command goes out: this attempt is
-// still the server's, and the device this attempt's.
+// still the server's, and the device this attempt's. The first command waits until
+// the server knows that it is about to be sent, and how the machine was before.
 func (t *try) ready(ctx context.Context) error {
+	if err := t.mine(ctx); err != nil || t.progress.Phase != Preparing {
+		return err
+	}
+	t.progress.Phase, t.progress.Baseline = Sending, t.res.Baseline
+	if err := t.pulse.set(ctx, t.progress); err != nil {
+		return endedOr(ctx, notSent("tell Temporal that the command is about to be sent: %w", err))
+	}
+	return t.mine(ctx) // the answer took its time
+}
+
+func (t *try) mine(ctx context.Context) error {
 	if err := t.pulse.ready(ctx); err != nil {
 		return err
 	}
 	return t.place.ready()
+}
+
+const (
+	withdrawEvery = time.Second
+	withdrawFor   = 10 * time.Second // a server's restart
+)
+
+// withdraw says, of an attempt that has sent nothing, that it has not: the next one
+// must not take it for lost. A server that is being restarted gets time to hear it,
+// also where the attempt's own time is over.
+func (t *try) withdraw(ctx context.Context) {
+	said := t.progress.Phase != Preparing
+	t.progress.Phase = Preparing
+	ctx = context.WithoutCancel(ctx)
+	began := time.Now()
+	err := t.pulse.set(ctx, t.progress)
+	for said && transient(err) && time.Since(began) < withdrawFor {
+		pause(ctx, withdrawEvery)
+		err = t.pulse.set(ctx, t.progress)
+	}
+}
+
+// transient reports whether the server may take the same heartbeat a little later:
+// it takes none of an attempt that is over.
+func transient(err error) bool {
+	_, over := errors.AsType[*serviceerror.NotFound](err)
+	return err != nil && !over
 }

@@ -28,9 +28,6 @@ func New(c client.Client, a *activities.Activities) *Worker {
 		commands: worker.New(c, workflows.TaskQueue, worker.Options{
 			WorkerStopTimeout:                  stop,
 			MaxConcurrentActivityExecutionSize: a.Config.Ladder.CommandSlots,
-			// What a command says before it is sent must be with the server then;
-			// how often it says something is its own affair.
-			MaxHeartbeatThrottleInterval: activities.HeartbeatWindow,
 		}),
 		watches: worker.New(c, workflows.WatchTaskQueue, worker.Options{
 			WorkerStopTimeout:                  stop,

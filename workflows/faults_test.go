@@ -3,6 +3,7 @@ package workflows
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,101 @@ func TestTimeoutAfterNotSentIsUnknown(t *testing.T) {
 	_, nothing := nothingSent(lostAfterNotSent())
 	require.False(t, nothing)
 	require.Contains(t, reason(lostAfterNotSent()), "lost")
+}
+
+// lostIn is the end of an attempt whose worker vanished, as it arrives.
+func lostIn(phase activities.Phase) error {
+	return lostSaying(activities.Progress{Phase: phase, Baseline: activities.Baseline{Up: true}})
+}
+
+func lostSaying(details any) error {
+	wire := temporal.GetDefaultFailureConverter()
+	return wire.FailureToError(wire.ErrorToFailure(temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil, details)))
+}
+
+// Promise 2: a worker lost before its command was about to go out has sent
+// nothing. Everything else, and no word of it at all, counts as sent.
+func TestLostUnsent(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err    error
+		unsent bool
+	}{
+		"while it set up a session":      {lostIn(activities.Preparing), true},
+		"while it sent":                  {lostIn(activities.Sending), false},
+		"while it watched":               {lostIn(activities.Watching), false},
+		"before any word of it":          {temporal.NewHeartbeatTimeoutError(), false},
+		"with a word that says no phase": {lostSaying("?"), false},
+		"not lost":                       {temporal.NewApplicationError("x", string(activities.Unknown), activities.Progress{Phase: activities.Preparing}), false},
+	} {
+		require.Equal(t, test.unsent, lostUnsent(test.err), name)
+		outcome, nothing := nothingSent(test.err)
+		require.Equal(t, test.unsent, nothing, name)
+		require.Equal(t, test.unsent, outcome == NotSent, name)
+		require.Equal(t, test.unsent, strings.Contains(reason(test.err), "before it sent anything"), name)
+	}
+}
+
+// Promises 2 and 4: the rung of an off whose workers were all lost before they
+// sent it is over: nothing was switched off, no on follows, and no bug says that
+// the machine is off.
+func TestOffWhoseWorkersWereLostBeforeItWasSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "snmp_rebootdelay", "file_bugzilla_bug")
+	for range 100 { // the suite plays lost workers as errors that may be retried
+		w.answers = append(w.answers, answer{err: lostIn(activities.Preparing)})
+	}
+	r, err := w.run(t, "reboot")
+	require.NoError(t, err)
+	require.NotContains(t, actions(w.commands), activities.On)
+	require.Equal(t, []Outcome{NotSent}, outcomes(r))
+	require.False(t, r.Off)
+	require.Len(t, w.bugs, 1)
+	require.False(t, w.bugs[0].Off)
+}
+
+// A worker that was lost before it sent anything has spent no rung: another one
+// begins anew, but not for ever.
+func TestLostUnsentIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ends  []error // of the attempts; after the last one it is sent
+		tries int
+		err   bool
+	}{
+		"sent at once":          {nil, 1, false},
+		"lost before it, once":  {[]error{lostIn(activities.Preparing)}, 2, false},
+		"lost before it, twice": {[]error{lostIn(activities.Preparing), lostIn(activities.Preparing)}, 3, false},
+		"a command that kills":  {[]error{lostIn(activities.Preparing), lostIn(activities.Preparing), lostIn(activities.Preparing)}, 3, true},
+		"lost while it sent":    {[]error{lostIn(activities.Sending)}, 1, true},
+		"lost, then refused":    {[]error{lostIn(activities.Preparing), refusedIt.err}, 2, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var suite testsuite.WorkflowTestSuite
+			env := suite.NewTestWorkflowEnvironment()
+			tries := 0
+			env.RegisterActivityWithOptions(func(context.Context, activities.Command) (activities.CommandResult, error) {
+				if tries++; tries <= len(test.ends) {
+					return activities.CommandResult{}, test.ends[tries-1]
+				}
+				return activities.CommandResult{Sent: "off"}, nil
+			}, activity.RegisterOptions{Name: "act"})
+			env.ExecuteWorkflow(func(ctx workflow.Context) error {
+				ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+					StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
+				})
+				var out activities.CommandResult
+				err := carryOut(ctx, "act", activities.Command{}, &out)
+				if err == nil && out.Sent == "" {
+					return errors.New("no result")
+				}
+				return err
+			})
+			require.Equal(t, test.tries, tries)
+			require.Equal(t, test.err, env.GetWorkflowError() != nil, "%v", env.GetWorkflowError())
+		})
+	}
 }
 
 // A machine that was dark before the first command and answers before the

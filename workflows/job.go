@@ -220,7 +220,11 @@ func reason(err error) string {
 		return e.Message()
 	}
 	if late {
-		return "the worker was lost or took too long (" + strings.ToLower(t.TimeoutType().String()) + " timeout)"
+		when := ""
+		if lostUnsent(err) {
+			when = " before it sent anything"
+		}
+		return "the worker was lost or took too long" + when + " (" + strings.ToLower(t.TimeoutType().String()) + " timeout)"
 	}
 	return err.Error()
 }

@@ -65,10 +65,10 @@ func (r *run) command(ctx workflow.Context, s step, target activities.Target) er
 	var out activities.CommandResult
 	err := r.seeing(ctx, func() (string, error) {
 		r.show(ctx, "sending the command, then watching for the machine to go down")
-		return unsighted(workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
+		return unsighted(carryOut(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
 			Machine: r.plan.Machine, Action: s.action, Target: target, Since: r.since,
 			DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
-		}).Get(ctx, &out))
+		}, &out))
 	})
 	if endedBlind(err) {
 		return err
@@ -118,6 +118,9 @@ func (r *run) settle(ctx workflow.Context, out *activities.CommandResult, err er
 // nothingSent reports whether an activity's error says that no command was
 // carried out, and how the attempt then ended.
 func nothingSent(err error) (Outcome, bool) {
+	if lostUnsent(err) {
+		return NotSent, true
+	}
 	e, ok := said(err)
 	if !ok {
 		return "", false
@@ -159,13 +162,33 @@ func neverSent(err error, out activities.CommandResult) bool {
 	return c.Details(&out) == nil && out.Sent == "" && out.Unknown == ""
 }
 
+// lostUnsent reports whether a command's worker was lost before it sent anything:
+// the last that the server heard of the attempt is that it was preparing, and
+// nothing goes out before the server has heard that it will. Without any word of
+// it, it may have been sent.
+func lostUnsent(err error) bool {
+	var p activities.Progress
+	t, ok := errors.AsType[*temporal.TimeoutError](err)
+	return ok && t.HasLastHeartbeatDetails() && t.LastHeartbeatDetails(&p) == nil && p.Phase == activities.Preparing
+}
+
+// carryOut runs the activity of a command. A worker that is lost before it has
+// sent anything spends no rung: another one begins anew.
+func carryOut(ctx workflow.Context, activity any, in activities.Command, out *activities.CommandResult) error {
+	for tries := 1; ; tries++ {
+		err := workflow.ExecuteActivity(ctx, activity, in).Get(ctx, out)
+		if !lostUnsent(err) || tries == lostTries || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // lastBaseline is how a lost worker saw the machine before it sent. Without
 // any word of it the machine counts as having been up: it must then be seen
 // going down.
 func lastBaseline(err error) activities.Baseline {
 	var p activities.Progress
-	if t, ok := errors.AsType[*temporal.TimeoutError](err); ok && t.HasLastHeartbeatDetails() &&
-		t.LastHeartbeatDetails(&p) == nil && p.Phase != activities.Preparing {
+	if t, ok := errors.AsType[*temporal.TimeoutError](err); ok && t.HasLastHeartbeatDetails() && t.LastHeartbeatDetails(&p) == nil {
 		return p.Baseline
 	}
 	return activities.Baseline{Up: true}

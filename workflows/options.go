@@ -13,8 +13,13 @@ import (
 // retries within it cost no history.
 const onTry = time.Hour
 
+// lostTries is how many workers in a row may be lost before they have sent a
+// rung's command: a command that kills its worker must not be tried for ever.
+const lostTries = 3
+
 // once is the policy of a power command: only an error that says that nothing
-// was sent leads to another attempt. A worker that vanished may have sent it.
+// was sent leads to another attempt. A worker that vanished may have sent it, and
+// the workflow looks how far it had come.
 func once(t activities.Timing) *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
 		InitialInterval: t.Retry.D(), BackoffCoefficient: 1,

@@ -27,7 +27,7 @@ func (r *run) offWaitOn(ctx workflow.Context, s step, target activities.Target) 
 	err := r.seeing(ctx, func() (string, error) {
 		r.result.Off = true
 		r.show(ctx, "powering off")
-		blind, err := unsighted(workflow.ExecuteActivity(forOff(ctx, r.plan.Timing, rung), s.activity, command).Get(ctx, &off))
+		blind, err := unsighted(carryOut(forOff(ctx, r.plan.Timing, rung), s.activity, command, &off))
 		r.result.Off = blind == ""
 		return blind, err
 	})
@@ -129,9 +129,9 @@ func (r *run) power(ctx workflow.Context, s step) error {
 	r.result.Attempts = append(r.result.Attempts, Attempt{Rung: r.result.Task, StartedAt: workflow.Now(ctx), Outcome: Running})
 	r.show(ctx, "setting the power state")
 	var out activities.CommandResult
-	err := workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.result.Task), s.activity, activities.Command{
+	err := carryOut(forCommand(ctx, r.plan.Timing, r.result.Task), s.activity, activities.Command{
 		Machine: r.plan.Machine, Action: s.action, Target: r.plan.Rungs[0].Target, RungRetry: r.plan.Timing.RungRetry,
-	}).Get(ctx, &out)
+	}, &out)
 	at := r.attempt()
 	if c, ok := errors.AsType[*temporal.CanceledError](err); ok && c.HasDetails() {
 		_ = c.Details(&out)

@@ -35,7 +35,7 @@ func (r *run) install(ctx workflow.Context, s step, target activities.Target) er
 	}}
 	err := r.seeing(ctx, func() (string, error) {
 		r.show(ctx, "setting network boot for once, power-cycling, then watching for the machine to go down")
-		i.sendErr = workflow.ExecuteActivity(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, i.command).Get(ctx, &i.out)
+		i.sendErr = carryOut(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, i.command, &i.out)
 		i.left = i.left || i.netbootLeft()
 		return unsighted(i.sendErr)
 	})

@@ -1,0 +1,135 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+)
+
+// pulse heartbeats through an attempt whatever it is busy with, and notices when
+// this process was stopped for so long that the server may have given it up.
+//
+// What the server has heard last decides what a lost attempt counts as: as long as
+// that is Preparing, nothing has been sent. So each heartbeat waits for its answer
+// before the next one, and a command for that of Sending. The SDK's own heartbeats
+// would not do: it keeps one back that follows another, and may send it after a
+// later one (internal_task_handlers.go of v1.50.0, temporalInvoker.Heartbeat).
+type pulse struct {
+	record func(context.Context, Progress) error // sends one heartbeat, and waits for its answer
+
+	mu      sync.Mutex
+	fence   fence
+	stalled error // why this attempt must not send any more
+	details Progress
+}
+
+// cancelWithin is how soon a command learns of a cancel, which comes with the
+// answer to a heartbeat. A bulk job, for which there may be a thousand others,
+// learns of it with the heartbeats that it needs anyway.
+const cancelWithin = 3 * time.Second
+
+// startPulse begins at once: a worker may be lost before the first tick, and that
+// it was preparing must be known.
+func startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
+	p = &pulse{record: recordProgress, fence: newFence(ctx), details: details}
+	ctx, cancel := context.WithCancel(ctx)
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
+		every := heartbeatEvery(ctx)
+		if rank < BulkRank {
+			every = min(every, cancelWithin)
+		}
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			p.beat(ctx)
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	return p, func() { cancel(); ticking.Wait() }
+}
+
+// set changes what the heartbeats say, and sends one. Its error says that the
+// server may not have it.
+func (p *pulse) set(ctx context.Context, details Progress) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.details = details
+	return p.tell(ctx)
+}
+
+func (p *pulse) beat(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.tell(ctx) // whoever wants to send asks ready
+}
+
+// tell sends one heartbeat. One that may have been lost may also come late, after
+// that of Sending: then this attempt must not send any more. The next one may,
+// because the server takes no heartbeat of an attempt that is over.
+func (p *pulse) tell(ctx context.Context) error {
+	if p.stalled == nil {
+		p.stalled = p.fence.check(ctx)
+	}
+	next := newFence(ctx)
+	err := p.record(ctx, p.details)
+	if err == nil {
+		p.fence = next
+	} else if p.stalled == nil && ctx.Err() == nil {
+		p.stalled = notSent("tell Temporal how far it is: %w", err)
+	}
+	return err
+}
+
+// ready is asked at the last moment before a command goes out: this attempt is
+// still the server's.
+func (p *pulse) ready(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stalled != nil {
+		return p.stalled
+	}
+	return p.fence.check(ctx)
+}
+
+// recordLimit is the longest time for one heartbeat's answer.
+const recordLimit = 10 * time.Second
+
+// recordProgress sends one heartbeat and waits for its answer: without an error the server
+// has stored it. It is tried once, because of two copies one might come late.
+// Outside Temporal there is nobody to tell.
+func recordProgress(ctx context.Context, details Progress) error {
+	if !activity.IsActivity(ctx) {
+		return nil
+	}
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(details)
+	if err != nil {
+		return fmt.Errorf("encode the heartbeat: %w", err)
+	}
+	limit := recordLimit
+	if t := heartbeatTimeout(ctx); t > 0 {
+		limit = min(limit, t/2)
+	}
+	call, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	info := activity.GetInfo(ctx)
+	answer, err := activity.GetClient(ctx).WorkflowService().RecordActivityTaskHeartbeat(call, &workflowservice.RecordActivityTaskHeartbeatRequest{
+		Namespace: info.Namespace, TaskToken: info.TaskToken, Details: payloads,
+	})
+	_, over := errors.AsType[*serviceerror.NotFound](err)
+	if over || answer.GetCancelRequested() || answer.GetActivityPaused() || answer.GetActivityReset() {
+		beat(ctx, details) // the SDK hears the same, and ends this attempt's context
+	}
+	return err
+}

@@ -1,0 +1,184 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// server is what hears heartbeats: all it was told, and how it answers.
+type server struct {
+	told   []Phase
+	answer func(Progress) error // nil: it takes every one
+}
+
+func (s *server) record(_ context.Context, p Progress) error {
+	s.told = append(s.told, p.Phase)
+	if s.answer == nil {
+		return nil
+	}
+	return s.answer(p)
+}
+
+// aboutToSend is an attempt that has come to its command.
+func aboutToSend(s *server) *try {
+	progress := Progress{Phase: Preparing}
+	return &try{
+		progress: progress, place: &place{},
+		pulse: &pulse{record: s.record, details: progress, fence: fence{start: time.Now(), wall: time.Now(), limit: time.Minute}},
+	}
+}
+
+var errRestarting = serviceerror.NewUnavailable("the server is being restarted")
+
+// Promise 2: nothing is sent before the server knows that it is about to be, so
+// that a lost attempt which had only prepared is known to have sent nothing.
+func TestTheServerKnowsBeforeTheDevice(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	a := aboutToSend(s)
+	a.res.Baseline = Baseline{Up: true, BootID: "b1"}
+	require.NoError(t, a.ready(t.Context()))
+	require.Equal(t, []Phase{Sending}, s.told)
+	require.Equal(t, a.res.Baseline, a.pulse.details.Baseline)
+	require.NoError(t, a.ready(t.Context()), "a second command of the same attempt")
+	require.Len(t, s.told, 1, "is known already")
+
+	s = &server{answer: func(Progress) error { return errRestarting }}
+	err := aboutToSend(s).ready(t.Context())
+	require.Equal(t, NotSent, MeaningOf(err))
+	require.ErrorContains(t, err, "about to be sent")
+}
+
+// A heartbeat of "preparing" whose answer is missing may reach the server after
+// that of "sending": the attempt ends without having sent anything.
+func TestALostHeartbeatForbidsTheCommand(t *testing.T) {
+	t.Parallel()
+	s := &server{answer: func(Progress) error { return errRestarting }}
+	a := aboutToSend(s)
+	a.pulse.beat(t.Context())
+	s.answer = nil
+	a.pulse.beat(t.Context())
+	require.ErrorContains(t, a.ready(t.Context()), "restarted", "a later heartbeat mends nothing")
+	require.NotContains(t, s.told, Sending)
+}
+
+// A heartbeat that is under way is waited for: what it says is older.
+func TestHeartbeatsDoNotOvertakeEachOther(t *testing.T) {
+	t.Parallel()
+	s, arrived, goOn := &server{}, make(chan struct{}), make(chan struct{})
+	s.answer = func(p Progress) error {
+		if p.Phase == Preparing {
+			close(arrived)
+			<-goOn
+		}
+		return nil
+	}
+	a := aboutToSend(s)
+	beaten := make(chan struct{})
+	go func() { a.pulse.beat(context.Background()); close(beaten) }()
+	<-arrived
+	ready := make(chan error)
+	go func() { ready <- a.ready(context.Background()) }()
+	select {
+	case <-ready:
+		t.Fatal("the command goes out while an older heartbeat is under way")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(goOn)
+	<-beaten
+	require.NoError(t, <-ready)
+	require.Equal(t, []Phase{Preparing, Sending}, s.told)
+}
+
+// A worker that was frozen for longer than the server waits for its heartbeat
+// must not send, even if its heartbeat goes on before the command does; and one
+// that is frozen while it tells the server must not either.
+func TestPulseRemembersThatItStalled(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), &server{}
+	a := aboutToSend(s)
+	a.pulse.fence.start = time.Now().Add(-time.Hour)
+	a.pulse.beat(ctx)
+	require.ErrorContains(t, a.ready(ctx), "held up")
+	a.pulse.beat(ctx)
+	require.ErrorContains(t, a.ready(ctx), "held up", "a later heartbeat in time mends nothing")
+
+	fresh := aboutToSend(s)
+	fresh.pulse.beat(ctx)
+	require.NoError(t, fresh.ready(ctx))
+
+	frozen := aboutToSend(&server{})
+	frozen.pulse.record = func(context.Context, Progress) error {
+		frozen.place.devices = []config.Device{{Kind: config.BMC, Name: "b"}} // whose turn was over meanwhile
+		return nil
+	}
+	require.Equal(t, NotSent, MeaningOf(frozen.ready(ctx)))
+}
+
+// What was announced and then not sent is taken back, so that the next attempt
+// sends it: a server that is being restarted hears of it when it is back.
+func TestWhatWasNotSentIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	a := aboutToSend(s)
+	require.NoError(t, a.ready(t.Context()))
+	asked := 0
+	s.answer = func(Progress) error {
+		if asked++; asked < 3 {
+			return errRestarting
+		}
+		return nil
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel() // the attempt's own time is over
+	a.withdraw(gone)
+	require.Equal(t, []Phase{Sending, Preparing, Preparing, Preparing}, s.told)
+
+	over := &server{}
+	b := aboutToSend(over)
+	require.NoError(t, b.ready(t.Context()))
+	over.answer = func(Progress) error { return serviceerror.NewNotFound("this attempt is over") }
+	b.withdraw(t.Context())
+	require.Len(t, over.told, 2, "nobody listens any more")
+}
+
+// In Temporal's own environment: heartbeats go to the server in order, the first
+// one at once, and what they say is what the next attempt and the workflow read.
+func TestHeartbeatsOfACommand(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err  error
+		want []Phase
+	}{
+		"sent":     {nil, []Phase{Preparing, Sending, Watching}},
+		"not sent": {notSent("busy"), []Phase{Preparing, Sending, Preparing}},
+		"unknown":  {errors.New("what is this"), []Phase{Preparing, Sending, Watching}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := bench(t, ".xxx")
+			var phases []Phase // in a row, each once
+			first := make(chan struct{})
+			f := &fakeDevice{err: c.err, before: func() { <-first }}
+			_, _ = execute(t, r.fake(f), r.command(Reboot, rigWatch), call{onBeat: func(v converter.EncodedValues) {
+				var p Progress
+				require.NoError(t, v.Get(&p))
+				if len(phases) == 0 {
+					close(first)
+				}
+				if len(phases) == 0 || phases[len(phases)-1] != p.Phase {
+					phases = append(phases, p.Phase)
+				}
+			}})
+			require.Equal(t, c.want, phases)
+		})
+	}
+}
