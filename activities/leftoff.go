@@ -29,7 +29,8 @@ type LeftOff struct {
 	ClosedAt   time.Time   `json:"closed_at,omitzero"`
 }
 
-// RecalledOff is the command by which a closed run powered a machine off.
+// RecalledOff is the command by which a closed run powered a machine off, or
+// power-cycled it for an installation.
 type RecalledOff struct {
 	Off    Command `json:"off"`
 	Timing Timing  `json:"timing"`         // of this worker: the run's own times are over
@@ -79,8 +80,8 @@ func (a *Activities) FindLeftOff(ctx context.Context) ([]LeftOff, error) {
 	}
 }
 
-// RecallOff reads, in the history of a closed run, the last Off that it sent: on
-// that device, and on no other, the machine is powered on. Where the history is
+// RecallOff reads, in the history of a closed run, the last Off (or Netboot) that
+// it sent: on that device, and on no other, the machine is powered on. Where the history is
 // gone it is the device that the inventory names for the rung now. Errors:
 // UnknownMachine and NoRung where neither is known; NotSent where Temporal does
 // not answer.
@@ -90,7 +91,7 @@ func (a *Activities) RecallOff(ctx context.Context, left LeftOff) (RecalledOff, 
 	if out.Off, err = a.recorded(ctx, left); err != nil {
 		return out, fail(err)
 	}
-	recorded := out.Off.Action == Off
+	recorded := out.Off.mayDarken()
 	name := left.Machine
 	if recorded {
 		name = out.Off.Machine
@@ -107,11 +108,18 @@ func (a *Activities) RecallOff(ctx context.Context, left LeftOff) (RecalledOff, 
 		return out, fail(meaning(UnknownMachine, "the history of run %s is gone, and with it the device: %w", left.RunID, err))
 	}
 	out.Off = Command{Machine: m.Name, Action: Off, Target: TargetOf(m, left.Rung)}
+	if left.Rung == "reimage" {
+		out.Off.Target = netbootTarget(a.Config.Devices, m)
+	}
 	if out.Off.Target.IsZero() {
 		return out, fail(meaning(NoRung, "the history of run %s is gone, and the inventory has no device of %s for %s", left.RunID, left.Rung, m.FQDN))
 	}
 	return out, nil
 }
+
+// mayDarken reports whether a machine can be without power after this command
+// until roller gives it back.
+func (c Command) mayDarken() bool { return c.Action == Off || c.Action == Netboot }
 
 // recorded returns the last Off in a run's history, zero where there is none or
 // the history is gone.
@@ -129,7 +137,7 @@ func (a *Activities) recorded(ctx context.Context, left LeftOff) (Command, error
 		if err != nil {
 			return Command{}, notSent("read the history of run %s: %w", left.RunID, err)
 		}
-		if c := scheduled(event); c.Action == Off && !c.Target.IsZero() {
+		if c := scheduled(event); c.mayDarken() && !c.Target.IsZero() {
 			last = c
 		}
 	}

@@ -298,6 +298,8 @@ func TestRecallOff(t *testing.T) {
 		schedules(t, Command{Machine: r.name, Action: Reset}), schedules(t, last), schedules(t, Watch{Machine: r.name}), schedules(t, "a text"),
 	}
 	now := TargetOf(r.entry(t), left.Rung)
+	install := LeftOff{Machine: r.name, Rung: "reimage", RunID: "x"}
+	netboot := Command{Machine: r.name, Action: Netboot, Target: Target{BMC: &TargetBMC{Host: "then"}}}
 	for name, c := range map[string]struct {
 		story   *story
 		left    LeftOff
@@ -307,6 +309,8 @@ func TestRecallOff(t *testing.T) {
 	}{
 		"recorded":                     {story: &story{events: events}, left: left, want: last.Target},
 		"recorded, of one that left":   {story: &story{events: events}, left: LeftOff{Rung: left.Rung}, want: last.Target},
+		"an installation":              {story: &story{events: []*historypb.HistoryEvent{schedules(t, netboot), schedules(t, netboot.Undo(false, 0))}}, left: install, want: netboot.Target},
+		"an installation that is gone": {story: &story{err: serviceerror.NewNotFound("x")}, left: install, want: TargetOf(r.entry(t), "ipmi_cycle")},
 		"the history is gone":          {story: &story{err: serviceerror.NewNotFound("x")}, left: left, want: now},
 		"it holds no off":              {story: &story{events: events[:2]}, left: left, want: now},
 		"no run's ID":                  {story: &story{err: serviceerror.NewInvalidArgument("x")}, left: left, want: now},

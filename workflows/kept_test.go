@@ -61,14 +61,7 @@ func TestRollerOff(t *testing.T) {
 			w.ups = []activities.Sight{up}
 			var seen []string
 			w.during = func(c activities.Command) { seen = append(seen, string(c.Action)) }
-			w.env.OnUpsertTypedSearchAttributes(mock.Anything).Run(func(args mock.Arguments) {
-				attrs := args.Get(0).(temporal.SearchAttributes)
-				if rung, ok := attrs.GetKeyword(AttrOff); ok {
-					seen = append(seen, "set "+rung)
-				} else if attrs.Size() == 0 { // the test suite drops what is unset
-					seen = append(seen, "unset")
-				}
-			}).Return(nil).Maybe()
+			w.noteOff(&seen)
 			_, _ = w.run(t, "reboot")
 			want := []string{"set snmp_rebootdelay", "off", "unset"}
 			if name == "off and on" {
@@ -77,6 +70,18 @@ func TestRollerOff(t *testing.T) {
 			require.Equal(t, want, seen)
 		})
 	}
+}
+
+// noteOff notes when RollerOff is set and unset.
+func (w *world) noteOff(seen *[]string) {
+	w.env.OnUpsertTypedSearchAttributes(mock.Anything).Run(func(args mock.Arguments) {
+		attrs := args.Get(0).(temporal.SearchAttributes)
+		if rung, ok := attrs.GetKeyword(AttrOff); ok {
+			*seen = append(*seen, "set "+rung)
+		} else if attrs.Size() == 0 { // the test suite drops what is unset
+			*seen = append(*seen, "unset")
+		}
+	}).Return(nil).Maybe()
 }
 
 // A restore waits for the job that has the machine.

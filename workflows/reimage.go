@@ -23,16 +23,21 @@ type installation struct {
 	out     activities.CommandResult
 	sendErr error // of the activity that set network boot and power-cycled
 	left    bool  // it set network boot, sent no power-cycle after that and could not clear it again
+	known   bool  // that it has power, or that nothing was sent: the run carries RollerOff no more
 }
 
 // install boots the machine from the network for once and waits until it is
 // installed. However that ends, a network boot that was not used is cleared: a
-// reboot of next week must not erase the machine.
+// reboot of next week must not erase the machine. A power-cycle may leave it off:
+// until the power was read as on, the sweep finds the run by RollerOff.
 func (r *run) install(ctx workflow.Context, s step, target activities.Target) error {
 	i := &installation{run: r, step: s, command: activities.Command{
 		Machine: r.plan.Machine, Action: s.action, Target: target,
 		DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 	}}
+	if err := r.tell(ctx, AttrOff.ValueSet(r.attempt().Rung)); err != nil {
+		return err
+	}
 	err := r.seeing(ctx, func() (string, error) {
 		r.show(ctx, "setting network boot for once, power-cycling, then watching for the machine to go down")
 		i.sendErr = carryOut(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, i.command, &i.out)
@@ -98,13 +103,26 @@ func (i *installation) letComeOn(ctx workflow.Context) error {
 		return err
 	}
 	var on activities.CommandResult
-	if err := i.powerOnce(ctx, &on); cancelled(ctx, err) {
+	err = i.powerOnce(ctx, &on)
+	if cancelled(ctx, err) {
 		return err
 	}
 	if on.Sent != "" {
 		i.attempt().Why = join(i.attempt().Why, "the power-cycle left it off: it was powered on")
 	}
-	return nil // what cannot be told now is asked again at the end
+	if err != nil {
+		return nil // what cannot be told now is asked again at the end
+	}
+	return i.hasPower(ctx)
+}
+
+// hasPower ends what the sweep would have to make good.
+func (i *installation) hasPower(ctx workflow.Context) error {
+	if i.known {
+		return nil
+	}
+	i.known = true
+	return i.tell(ctx, AttrOff.ValueUnset())
 }
 
 // powerOnce reads the power, and powers the machine on if it is off.
@@ -134,6 +152,8 @@ func (i *installation) close(ctx workflow.Context, err error) error {
 	var off error
 	if acted && at.Outcome != Back {
 		off = i.seePower(dctx)
+	} else {
+		off = i.hasPower(dctx)
 	}
 	if at.Outcome == Running {
 		i.conclude(dctx, Cancelled, at.Why)
@@ -180,9 +200,11 @@ func (i *installation) seePower(ctx workflow.Context) error {
 	switch {
 	case err == nil && on.Sent != "":
 		at.Why = join(at.Why, "the power-cycle left it off: it was powered on")
+		return i.hasPower(ctx)
 	case err == nil:
+		return i.hasPower(ctx)
 	case last == nil || last.Type() != string(activities.Unknown):
-		at.Why = join(at.Why, "whether it has power cannot be read: "+reason(err))
+		at.Why = join(at.Why, "whether it has power cannot be read: "+reason(err)) // the sweep goes on asking
 	default:
 		i.result.Off = true
 		if !i.powerOn(ctx, i.step, i.command.Undo(false, i.plan.Timing.OnLimit)) {

@@ -223,6 +223,67 @@ func TestReimageThatLeavesTheMachineOff(t *testing.T) {
 	}
 }
 
+// Promise 4: a power-cycle may leave the machine off. From before it until the
+// power was read as on, or it is known that nothing was sent, the run carries
+// RollerOff; where it cannot be read, the sweep goes on asking.
+func TestReimageIsFoundByTheSweep(t *testing.T) {
+	t.Parallel()
+	never := []activities.Sight{{Done: true, Evidence: "all lost"}}
+	for name, c := range map[string]struct {
+		answers []answer
+		ups     []activities.Sight
+		want    []string
+	}{
+		"installed":                    {[]answer{cycled, wasOn}, []activities.Sight{installd}, []string{"netboot", "on", "unset"}},
+		"left off":                     {[]answer{cycled, isOn}, []activities.Sight{installd}, []string{"netboot", "on", "unset"}},
+		"refused":                      {[]answer{refusedIt}, nil, []string{"netboot", "unset"}},
+		"not sent":                     {[]answer{notSent}, nil, []string{"netboot", "unset"}},
+		"silent, but it is back":       {[]answer{cycled, notSent}, []activities.Sight{installd}, []string{"netboot", "on", "unset"}},
+		"silent, and on at the end":    {[]answer{cycled, notSent, wasOn}, never, []string{"netboot", "on", "on", "unset"}},
+		"silent, and never to be read": {[]answer{cycled, notSent, notSent}, never, []string{"netboot", "on", "on"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := newInstall(t, unset, nil)
+			w.answers, w.ups = c.answers, c.ups
+			var seen []string
+			w.during = func(c activities.Command) { seen = append(seen, string(c.Action)) }
+			w.noteOff(&seen)
+			_, _ = w.run(t, "reimage")
+			require.Equal(t, append([]string{"set reimage"}, c.want...), seen)
+		})
+	}
+}
+
+// A closed installation that left the machine off: its network boot is cleared
+// first, because nobody waits for an installed machine any more.
+func TestReimageIsRestored(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		found activities.NetbootCleared
+		err   error
+		says  string
+	}{
+		"set":       {found: stillSet, says: "network boot is cleared"},
+		"used":      {found: unset, says: "had left it off"},
+		"no answer": {err: temporal.NewNonRetryableApplicationError("silent", string(activities.NotSent), nil), says: "a network boot may still be set: silent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, cleared := newInstall(t, c.found, c.err)
+			w.answers = []answer{isOn}
+			w.during = func(activities.Command) { require.Len(t, *cleared, 1, "before the power comes") }
+			w.env.ExecuteWorkflow(PowerOnType, LeftOff{Machine: ms1, Rung: "reimage", RunID: "x"})
+			require.NoError(t, w.env.GetWorkflowError())
+			require.Equal(t, []activities.Action{activities.On}, actions(w.commands))
+			require.Equal(t, targetOf("recalled"), (*cleared)[0].Target)
+			var r Result
+			require.NoError(t, w.env.GetWorkflowResult(&r))
+			require.Contains(t, r.Why, c.says)
+		})
+	}
+}
+
 // An installation is no rung: a ladder never erases a machine.
 func TestReimageIsNoRung(t *testing.T) {
 	t.Parallel()

@@ -120,16 +120,35 @@ func (r *run) restore(ctx workflow.Context, left LeftOff) error {
 	t, on := recalled.Timing, recalled.Off.Undo(settles(left.Rung), recalled.Timing.OnAlarm)
 	r.show(ctx, "powering on "+on.Target.String()+", which run "+left.RunID+" left off")
 	r.plan = activities.Plan{Machine: recalled.Off.Machine, FQDN: recalled.FQDN, Timing: t}
+	netboot := ""
+	if asRung(left.Rung).kind == install {
+		netboot = clearNetboot(ctx, t, recalled.Off)
+	}
 	var out activities.CommandResult
 	err := workflow.ExecuteActivity(forOn(ctx, t, t.OnAlarm.D(), on.Pending, "power on"), asRung(left.Rung).activity, on).Get(ctx, &out)
 	if err == nil {
 		r.result.Outcome, r.result.Off = Done, false
 		r.result.Why = "power of " + on.Target.String() + " reads " + out.Power + "; run " + left.RunID + " had left it off"
+		r.result.Why = join(r.result.Why, netboot)
 		if recalled.Bugs {
 			r.startOn(ctx)
 		}
 	}
 	return err
+}
+
+// clearNetboot sees to it that a machine which an installation left off does not
+// boot from the network: nobody waits for it any more.
+func clearNetboot(ctx workflow.Context, t activities.Timing, c activities.Command) string {
+	var found activities.NetbootCleared
+	err := workflow.ExecuteActivity(forClear(ctx, t, "clear network boot"), a.ClearNetboot, c).Get(ctx, &found)
+	switch {
+	case err != nil:
+		return "a network boot may still be set: " + reason(err)
+	case found.Cleared:
+		return "network boot is cleared"
+	}
+	return ""
 }
 
 // alreadyStarted reports whether a child's ID was taken: that is its lock.

@@ -68,8 +68,12 @@ func asRung(name string) step {
 }
 
 // takesPower reports whether a rung can be one that powers a machine off until
-// roller powers it on. Whether snmp_reboot is, is said by the plan.
-func takesPower(rung string) bool { return asRung(rung).kind == offOn || rung == "snmp_reboot" }
+// roller powers it on, or an installation, whose power-cycle may leave it off.
+// Whether snmp_reboot is, is said by the plan.
+func takesPower(rung string) bool {
+	kind := asRung(rung).kind
+	return kind == offOn || kind == install || rung == "snmp_reboot"
+}
 
 // settles reports whether a rung's off may act long after it was sent, because
 // it asks the operating system first.

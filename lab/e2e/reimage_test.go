@@ -82,3 +82,26 @@ func TestReimageCancelled(t *testing.T) {
 	require.True(t, m.State().Power)
 	require.False(t, m.State().Netboot)
 }
+
+// Promise 4: a reimage that is terminated, or reset, while its power-cycle has left
+// the machine off. The sweep, or the run that begins again, powers it on.
+func TestReimageLeftOff(t *testing.T) {
+	t.Parallel()
+	stuck := lab.Faults{CycleSticks: true, IgnoreNetboot: true}
+	s := newSite(t, reimages(),
+		lab.Spec{WorkerID: "terminated", WorkerGroup: "mdc1", Faults: stuck},
+		lab.Spec{WorkerID: "reset", WorkerGroup: "mdc1", Faults: stuck})
+	terminated, reset := s.lab.Machine("terminated"), s.lab.Machine("reset")
+	first, second := s.job(t, "reimage", terminated), s.job(t, "reimage", reset)
+	s.saw(t, "the power-cycle left both off", func() bool { return !terminated.State().Power && !reset.State().Power })
+	require.True(t, terminated.State().Netboot)
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), first.WorkflowID, first.TaskID, "by hand"))
+	s.sweep(t)
+	s.saw(t, "it has its power back", func() bool { return terminated.State().Power })
+	require.False(t, terminated.State().Netboot, "the next boot is from the disk")
+
+	s.reset(t, second, false)
+	require.NoError(t, s.door.Cancel(t.Context(), second.WorkflowID, "")) // what begins again would only be cycled again
+	s.sweep(t)
+	s.saw(t, "it has its power back, too", func() bool { return reset.State().Power })
+}
