@@ -77,16 +77,24 @@ func (s *Starter) Show(ctx context.Context, workflowID, runID string) (View, err
 	v := view(answer.GetWorkflowExecutionInfo())
 	v.Cancelling = answer.GetWorkflowExtendedInfo().GetCancelRequested()
 	if v.Status != "Running" {
-		v.Result = s.closed(ctx, v)
+		if v.Result = s.closed(ctx, v); v.Result == nil {
+			r, _ := s.recall(ctx, v) // nil: nothing but the list's entry is known
+			v.Result = cutOff(r, v.Status)
+		}
 		return v, nil
 	}
-	if value, err := s.client.QueryWorkflow(ctx, v.WorkflowID, v.TaskID, workflows.ProgressQuery); err == nil {
+	// Without a worker the query waits for one: half of the time is the history's.
+	asking, stop := context.WithTimeout(ctx, s.timeout/2)
+	defer stop()
+	if value, err := s.client.QueryWorkflow(asking, v.WorkflowID, v.TaskID, workflows.ProgressQuery); err == nil {
 		var r workflows.Result
 		if value.Get(&r) == nil {
 			v.Result, v.Live = &r, true
 			r.Now = cmp.Or(waiting(answer.GetPendingActivities()), r.Now)
+			return v, nil
 		}
 	}
+	v.Result, _ = s.recall(ctx, v)
 	return v, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	namespacepb "go.temporal.io/api/namespace/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
@@ -43,12 +44,35 @@ func (s *Starter) setupNamespace(ctx context.Context, say func(string)) error {
 	})
 	if _, there := errors.AsType[*serviceerror.NamespaceAlreadyExists](err); there {
 		say("namespace " + s.namespace + " is there")
-		return nil
+		return s.raiseRetention(ctx, say)
 	}
 	if err != nil {
 		return fmt.Errorf("register namespace %s: %w", s.namespace, unavailable(err))
 	}
 	say("namespace " + s.namespace + " registered")
+	return nil
+}
+
+// raiseRetention gives a namespace that keeps closed jobs for a shorter time than
+// Retention that time; one that keeps them longer is left alone.
+func (s *Starter) raiseRetention(ctx context.Context, say func(string)) error {
+	service := s.client.WorkflowService()
+	answer, err := service.DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: s.namespace})
+	if err != nil {
+		return fmt.Errorf("describe namespace %s: %w", s.namespace, unavailable(err))
+	}
+	has := answer.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration()
+	if has >= Retention {
+		return nil
+	}
+	_, err = service.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+		Namespace: s.namespace,
+		Config:    &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: durationpb.New(Retention)},
+	})
+	if err != nil {
+		return fmt.Errorf("raise the retention of namespace %s from %s to %s: %w", s.namespace, has, Retention, unavailable(err))
+	}
+	say(fmt.Sprintf("namespace %s: retention raised from %s to %s", s.namespace, has, Retention))
 	return nil
 }
 
