@@ -71,7 +71,7 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.seed, err)
 	}
-	return report(f, o)
+	return report(os.Stdout, f, o)
 }
 
 // run makes the chaos and returns what was recorded of it.
@@ -119,7 +119,7 @@ func judgeAgain(path string) error {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return report(&f, options{seed: f.Seed, machines: len(f.Machines), duration: f.Duration, dir: filepath.Dir(path)})
+	return report(os.Stdout, &f, options{seed: f.Seed, machines: len(f.Machines), duration: f.Duration, dir: filepath.Dir(path)})
 }
 
 func again(o options) string {

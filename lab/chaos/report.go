@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -18,33 +19,33 @@ import (
 const shown = 5
 
 // report prints the counts and what was not kept.
-func report(f *check.Facts, o options) error {
-	fmt.Printf("\nseed %d\n%s\n", f.Seed, counts(f))
+func report(w io.Writer, f *check.Facts, o options) error {
+	fmt.Fprintf(w, "\nseed %d\n%s\n", f.Seed, counts(f))
 	broken := false
 	for _, c := range check.Checks() {
 		found := c.Of(f)
 		if c.Name == "turns" && len(f.Rest) == 0 { // an ok would say more than was looked at
-			fmt.Println("  --      not held: no device is said to rest between two turns")
+			fmt.Fprintln(w, "  --      not held: no device is said to rest between two turns")
 			continue
 		}
 		if len(found) == 0 {
-			fmt.Printf("  ok      %s\n", c.Says)
+			fmt.Fprintf(w, "  ok      %s\n", c.Says)
 			continue
 		}
 		broken = true
-		fmt.Printf("  BROKEN  %s: %d times\n", c.Says, len(found))
+		fmt.Fprintf(w, "  BROKEN  %s: %d times\n", c.Says, len(found))
 		for i, v := range found {
 			if i == shown {
-				fmt.Printf("    ... and %d more: chaos --facts %s/facts.json\n", len(found)-shown, o.dir)
+				fmt.Fprintf(w, "    ... and %d more: chaos --facts %s/facts.json\n", len(found)-shown, o.dir)
 				break
 			}
-			fmt.Printf("    %s %s: %s\n%s", v.At.UTC().Format(time.TimeOnly), v.Machine, v.Text, f.Story(v))
+			fmt.Fprintf(w, "    %s %s: %s\n%s", v.At.UTC().Format(time.TimeOnly), v.Machine, v.Text, f.Story(v))
 		}
 	}
 	if broken {
 		return fmt.Errorf("%w; again: %s; facts and logs: %s", errBroken, again(o), o.dir)
 	}
-	fmt.Println("\nevery promise was kept")
+	fmt.Fprintln(w, "\nevery promise was kept")
 	return nil
 }
 
