@@ -27,6 +27,8 @@ type LeftOff struct {
 	WorkflowID string      `json:"workflow_id"`
 	RunID      string      `json:"run_id"`
 	ClosedAt   time.Time   `json:"closed_at,omitzero"`
+	// Told says that a bug was told that the machine is off still.
+	Told bool `json:"told,omitempty"`
 }
 
 // RecalledOff is the command by which a closed run powered a machine off, or

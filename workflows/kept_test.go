@@ -98,6 +98,40 @@ func TestRestoreWaitsForTheMachine(t *testing.T) {
 	w.env.AssertExpectations(t)
 }
 
+// Promise 4: what the sweep powers on, the bug that calls it off is told; what it
+// cannot power on, the bug says first, once for all tries. Where no bug can be
+// filed none is tried.
+func TestRestoreTellsTheBug(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answers []answer
+		noBugs  bool
+		want    []string
+	}{
+		"on at once":             {answers: []answer{isOn}, want: []string{"on"}},
+		"a device that was dead": {answers: []answer{refusedIt, refusedIt, refusedIt, isOn}, want: []string{"off", "on"}},
+		"no Bugzilla":            {answers: []answer{refusedIt, isOn}, noBugs: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, RestoreType)
+			w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: RestoreID("x"), TaskQueue: TaskQueue})
+			w.recalled = activities.RecalledOff{FQDN: w.plan.FQDN, Bugs: !c.noBugs}
+			w.answers = c.answers
+			w.env.ExecuteWorkflow(RestoreType, LeftOff{Machine: ms1, Rung: "snmp_rebootdelay", RunID: "x", WorkflowID: MachineID(ms1)})
+			require.NoError(t, w.env.GetWorkflowError())
+			require.Empty(t, w.answers)
+			var said []string
+			for _, b := range w.bugs {
+				require.Equal(t, ms1, b.Machine)
+				require.NotEqual(t, b.Off, b.On)
+				said = append(said, map[bool]string{true: "off", false: "on"}[b.Off])
+			}
+			require.Equal(t, c.want, said)
+		})
+	}
+}
+
 // What Bugzilla refused is asked again within the limit.
 func TestRefusedBugIsTriedAgain(t *testing.T) {
 	t.Parallel()

@@ -36,6 +36,7 @@ type world struct {
 	during   func(activities.Command) // called while a command is under way
 	// takes is how long an activity takes, by its name; none otherwise.
 	takes map[string]time.Duration
+	recalled activities.RecalledOff // what else is known of what a closed run left off
 }
 
 type answer struct {
@@ -88,7 +89,9 @@ func (w *world) mock() {
 	w.env.OnActivity(a.RecallOff, mock.Anything, mock.Anything).Return(
 		func(context.Context, activities.LeftOff) (activities.RecalledOff, error) {
 			off := activities.Command{Machine: ms1, Action: activities.Off, Target: targetOf("recalled")}
-			return activities.RecalledOff{Off: off, Timing: w.plan.Timing}, nil
+			out := w.recalled
+			out.Off, out.Timing = off, w.plan.Timing
+			return out, nil
 		}).Maybe()
 	w.env.OnActivity(a.ResolveJob, mock.Anything, mock.Anything).Return(
 		func(context.Context, activities.ResolveInput) (activities.Plan, error) { return w.plan, nil }).AfterFn(w.taking("ResolveJob")).Maybe()

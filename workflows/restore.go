@@ -72,6 +72,7 @@ func Restore(ctx workflow.Context, left LeftOff) error {
 			}
 			continue
 		}
+		left.Told = left.Told || told(err)
 		workflow.SetCurrentDetails(ctx, left.Machine.String()+" is not on yet: "+reason(err))
 		if workflow.Now(ctx).After(deadline) {
 			return temporal.NewNonRetryableApplicationError("not powered on: "+reason(err), string(StillOff), nil)
@@ -133,8 +134,20 @@ func (r *run) restore(ctx workflow.Context, left LeftOff) error {
 		if recalled.Bugs {
 			r.startOn(ctx)
 		}
+		return nil
+	}
+	if recalled.Bugs && !left.Told && !cancelled(ctx, err) {
+		r.result.Why = "run " + left.RunID + " left it off, and " + on.Target.String() + " cannot be powered on: " + reason(err)
+		r.fileBug(ctx)
 	}
 	return err
+}
+
+// told reports whether a try to power on that failed has told a bug.
+func told(err error) bool {
+	var r Result
+	e, ok := errors.AsType[*temporal.ApplicationError](err)
+	return ok && e.HasDetails() && e.Details(&r) == nil && r.Bug != nil
 }
 
 // clearNetboot sees to it that a machine which an installation left off does not
