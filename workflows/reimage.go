@@ -110,10 +110,10 @@ func (i *installation) letComeOn(ctx workflow.Context) error {
 	if on.Sent != "" {
 		i.attempt().Why = join(i.attempt().Why, "the power-cycle left it off: it was powered on")
 	}
-	if err != nil {
-		return nil // what cannot be told now is asked again at the end
+	if err == nil { // what cannot be told now is asked again at the end
+		return i.hasPower(ctx)
 	}
-	return i.hasPower(ctx)
+	return nil
 }
 
 // hasPower ends what the sweep would have to make good.
