@@ -35,7 +35,7 @@ type world struct {
 	bugErr   error
 	during   func(activities.Command) // called while a command is under way
 	// takes is how long an activity takes, by its name; none otherwise.
-	takes map[string]time.Duration
+	takes    map[string]time.Duration
 	recalled activities.RecalledOff // what else is known of what a closed run left off
 }
 

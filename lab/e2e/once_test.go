@@ -154,6 +154,9 @@ func killAt(t *testing.T, at lab.Moment) {
 	g := &gate{}
 	env := maps.Clone(once)
 	env["RUNG_RETRY"] = "120s" // what has not been sent goes on not being sent
+	for _, timeout := range []string{"IPMI_TIMEOUT", "SNMP_TIMEOUT", "ILO_TIMEOUT", "XEN_TIMEOUT"} {
+		env[timeout] = "20s" // a worker that is killed keeps its devices for four times as long
+	}
 	s := newGatedSite(t, env, g, specs...)
 	machines := s.lab.Machines()
 	reached, release := s.holdAll(t, g, at)

@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 
 	"github.com/mozilla-platform-ops/roller/lab"
 	"github.com/mozilla-platform-ops/roller/starter"
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
-// Promises 2 and 4: a worker killed while it begins its dialogue with a device,
-// which is dead from then on, has sent nothing. The job says so, and does not call
-// off a machine that nobody switched, whose on nobody could read back.
+// Promises 2 and 4: a worker killed while it begins its dialogue with a device that
+// is dead for good has sent nothing. The job says so, and does not call off a
+// machine that nobody switched, and whose on nobody could read back.
 func TestWorkerKilledBeforeItSends(t *testing.T) {
 	t.Parallel()
 	tasks := map[string]lab.Spec{"ipmi_reboot": {}, "snmp_rebootdelay": {}, "xenapi_reboot": {VM: true, NoBMC: true, NoOutlet: true}}
@@ -25,31 +26,27 @@ func TestWorkerKilledBeforeItSends(t *testing.T) {
 	var specs []lab.Spec
 	for task, spec := range tasks {
 		spec.WorkerID, spec.WorkerGroup = task, fmt.Sprintf("g%d", len(specs))
+		spec.Faults = lab.Faults{DeadBMC: true, PDUDead: true}
 		specs = append(specs, spec)
 	}
-	g := &gate{}
-	s := newGatedSite(t, map[string]string{"TASK_NAMES": "ipmi_reboot,snmp_rebootdelay,xenapi_reboot,ipmi_off"}, g, specs...)
-	dead := func(is bool) {
-		for _, m := range s.lab.Machines() {
-			m.SetFaults(lab.Faults{DeadBMC: is, PDUDead: is})
-		}
-		s.lab.XAPI().SetFaults(lab.XAPIFaults{NeverAnswers: is})
-	}
-	questions := g.stop(lab.Arrived, func(e lab.Entry) bool { return !e.Control })
-	s.lab.XAPI().SetFaults(lab.XAPIFaults{NeverAnswers: true}) // of it no question is logged
+	s := newSite(t, map[string]string{
+		"TASK_NAMES": "ipmi_reboot,snmp_rebootdelay,xenapi_reboot,ipmi_off", "RUNG_RETRY": "15s",
+		"IPMI_SESSION_TIMEOUT": "20s", "SNMP_TIMEOUT": "6s", "XEN_TIMEOUT": "6s", "ILO_TIMEOUT": "5s", // these decide how long the killed worker's turns last
+	}, specs...)
+	s.lab.XAPI().SetFaults(lab.XAPIFaults{NeverAnswers: true})
 	jobs := map[*lab.Machine]starter.Job{}
 	for _, m := range s.lab.Machines() {
 		jobs[m] = s.job(t, m.Spec().WorkerID, m)
 	}
-	for m, job := range jobs {
-		if !m.Spec().VM {
-			questions.await(t, m)
+	require.Eventually(t, func() bool {
+		for _, job := range jobs {
+			if !s.underWay(t, job) {
+				return false
+			}
 		}
-		s.preparing(t, job)
-	}
+		return true
+	}, time.Minute, 50*time.Millisecond, "all are at it at one time")
 	s.Workers[0].Kill()
-	dead(true)
-	g.open()
 	_, err := s.StartWorker()
 	require.NoError(t, err)
 	for m, job := range jobs {
@@ -63,20 +60,18 @@ func TestWorkerKilledBeforeItSends(t *testing.T) {
 	require.Empty(t, s.bugs.Bugs(), "nobody says OFF")
 }
 
-// preparing waits until Temporal's server has heard that a job's command is being
-// prepared.
-func (s *site) preparing(t *testing.T, job starter.Job) {
+// underWay reports whether a worker has a job's command in hand, and Temporal's
+// server has heard of it.
+func (s *site) underWay(t *testing.T, job starter.Job) bool {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		d, err := s.client.DescribeWorkflowExecution(t.Context(), job.WorkflowID, job.TaskID)
-		if err != nil {
-			return false
-		}
-		for _, p := range d.GetPendingActivities() {
-			if len(p.GetHeartbeatDetails().GetPayloads()) > 0 {
-				return true
-			}
-		}
+	d, err := s.client.DescribeWorkflowExecution(t.Context(), job.WorkflowID, job.TaskID)
+	if err != nil {
 		return false
-	}, time.Minute, 50*time.Millisecond, "%s: no heartbeat", job.WorkflowID)
+	}
+	for _, p := range d.GetPendingActivities() {
+		if p.GetState() == enumspb.PENDING_ACTIVITY_STATE_STARTED && len(p.GetHeartbeatDetails().GetPayloads()) > 0 {
+			return true
+		}
+	}
+	return false
 }
