@@ -15,7 +15,7 @@ import (
 
 const checkLong = `Read the environment and the whole inventory as a worker does, report every mistake at once with file and line, and print the ladders: which machines have the same, which devices its rungs touch, and who shares these. With a machine, print its ladder only, rung by rung.
 
---probe also asks: it pings, reads SSH banners, and reads the power state from every BMC, iLO, chassis manager, PDU and Xen pool. It changes nothing.
+--probe also asks: it pings, reads SSH banners, and reads the power state from every BMC, iLO, chassis manager, PDU and Xen pool; and it asks the canaries of the machines' groups. It changes nothing.
 
 The exit status is 0 if nothing is wrong (warnings are not counted), 1 if there are mistakes or something did not answer, 2 if the command line is wrong.`
 

@@ -170,6 +170,37 @@ func TestCheckProbe(t *testing.T) {
 	}
 }
 
+// Canaries are asked too: a site of which none answers is no site that a worker sees.
+func TestCheckProbeCanaries(t *testing.T) {
+	t.Parallel()
+	open, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = open.Close() })
+	_, port, err := net.SplitHostPort(open.Addr().String())
+	require.NoError(t, err)
+	ssh := map[string]any{}
+	for _, group := range []string{"mdc1", "mdc2", "mdc3"} {
+		ssh["ms-1.test.releng."+group+".mozilla.com"] = map[string]any{"addr": "127.0.0.1", "probe": "tcp:" + port}
+	}
+	text, err := json.Marshal(ssh)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "ssh.json")
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+	env := []string{
+		"FQDN_TO_SSH_FILE=" + path, "REBOOT_METHODS=file_bugzilla_bug", "BUGZILLA_URL=https://bugs.example", "BUGZILLA_API_KEY=s3cret-key",
+		"CANARIES=mdc1=127.0.0.1:1,127.0.0.1:" + port + ";mdc2=127.0.0.1:1",
+	}
+	r := carry(t, env, "", "check", "--probe")
+	require.Equal(t, 1, r.status, "%+v", r)
+	for _, line := range []string{`canary +mdc1 +127.0.0.1:1 +no answer`, `canary +mdc1 +127.0.0.1:` + port + ` +answers`, `canary +mdc2 +127.0.0.1:1 +no answer`} {
+		require.Regexp(t, line, r.out)
+	}
+	require.Equal(t, "roller: probe: none of mdc2's canaries answers: from here, jobs on its machines would wait, and end blind\n", r.err)
+	one := carry(t, env, "", "check", "--probe", "ms-1", "mdc1")
+	require.Zero(t, one.status, "%+v", one)
+	require.NotContains(t, one.out, "canary  mdc2")
+}
+
 // A chassis manager that answers nobody is not waited for by each cartridge, and what else there is
 // to ask about its cartridges is asked.
 func TestCheckProbeDeadChassis(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,10 +53,11 @@ func (c *checking) ask(ctx context.Context, machines []config.Machine) error {
 		fmt.Fprintf(c.out, "\nprobed %s in %s\n", counted(len(machines), "machine"), time.Since(began).Round(100*time.Millisecond))
 		c.printFindings(found)
 	}
+	err := c.askCanaries(ctx, machines)
 	if bad > 0 {
-		return fmt.Errorf("probe: %s did not answer in every way that the inventory has", counted(bad, "machine"))
+		err = errors.Join(err, fmt.Errorf("probe: %s did not answer in every way that the inventory has", counted(bad, "machine")))
 	}
-	return nil
+	return err
 }
 
 // status asks about one machine; nil where that was interrupted.
