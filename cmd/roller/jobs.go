@@ -215,8 +215,10 @@ func printView(out io.Writer, v starter.View) {
 		fmt.Fprintf(out, "it ended without a record; last known rung: %s\n", v.Rung)
 		return
 	}
+	if v.Status == "Running" && !v.Live {
+		fmt.Fprintf(out, "no worker answers (live: false); from its history, last known rung: %s\n", v.Rung)
+	}
 	if v.Result == nil {
-		fmt.Fprintf(out, "no worker answers (live: false); last known rung: %s\n", v.Rung)
 		return
 	}
 	fmt.Fprintf(out, "\n%s", v.Result.Markdown())
