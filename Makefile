@@ -32,6 +32,24 @@ $(BIN)/tctl: tools/tctl/go.mod tools/tctl/go.sum
 	@mkdir -p $(BIN)
 	cd tools/tctl && go build -o $@ github.com/temporalio/tctl/cmd/tctl
 
+$(BIN)/temporal-server: tools/go.mod tools/go.sum
+	@echo "==> building Temporal's server (pinned in tools/go.mod)"
+	@mkdir -p $(BIN)
+	cd tools && CGO_ENABLED=0 go build -o $@ go.temporal.io/server/cmd/server
+
+$(BIN)/temporal-sql-tool: tools/go.mod tools/go.sum
+	@echo "==> building Temporal's schema tool"
+	@mkdir -p $(BIN)
+	cd tools && CGO_ENABLED=0 go build -o $@ go.temporal.io/server/cmd/tools/sql
+
+$(BIN)/temporal-ui-server: tools/go.mod tools/go.sum
+	@echo "==> building Temporal's Web UI (pinned in tools/go.mod)"
+	@mkdir -p $(BIN)
+	cd tools && CGO_ENABLED=0 go build -o $@ github.com/temporalio/ui-server/v2/cmd/server
+
+SERVER := $(BIN)/temporal-server $(BIN)/temporal-sql-tool $(BIN)/temporal-ui-server
+POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
+
 .PHONY: build
 build: ## build roller, the lab, the demo and the chaos into .bin
 	@echo "==> building roller"
@@ -79,6 +97,22 @@ test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network name
 	@echo "==> testing against real peers in network namespaces"
 	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -tags lab -count=1 -timeout 20m -v ./lab/netns/...
 
+.PHONY: test-postgres
+test-postgres: build $(TEMPORAL) $(SERVER) ## root: the documented set-up, end to end and chaos on Temporal's server and PostgreSQL
+	@test -n "$(POSTGRES)" || { echo "no PostgreSQL: apt-get install postgresql"; exit 2; }
+	@echo "==> setting up by docs/operate.md, in namespaces of its own"
+	go test -tags production -count=1 -timeout 10m ./lab/production
+	@echo "==> end to end on Temporal's server and PostgreSQL"
+	ROLLER_TEST_POSTGRES=$(POSTGRES) ROLLER_TEST_TEMPORAL_SERVER=$(BIN)/temporal-server ROLLER_TEST_TEMPORAL_SQL_TOOL=$(BIN)/temporal-sql-tool \
+		ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -parallel 6 -timeout 20m ./lab/e2e
+	@echo "==> chaos on Temporal's server and PostgreSQL"
+	ROLLER_TEST_POSTGRES=$(POSTGRES) ROLLER_TEST_TEMPORAL_SERVER=$(BIN)/temporal-server ROLLER_TEST_TEMPORAL_SQL_TOOL=$(BIN)/temporal-sql-tool \
+		$(BIN)/chaos --bin $(BIN) --machines 40 --duration 60s --seed 1
+
+.PHONY: install
+install: build $(TEMPORAL) $(SERVER) ## root: roller, Temporal's server and Web UI, and their systemd units
+	deploy/install
+
 .PHONY: mutate
 mutate: $(TEMPORAL) ## break each promise in a scratch copy: its test must go red; NAME="once-fence ..."
 	.ci/mutate $(NAME)
@@ -97,6 +131,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s), one after the other; what is foun
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## golangci-lint, workflowcheck, formatting, tidy modules
 	$(BIN)/golangci-lint run
 	$(BIN)/golangci-lint run --build-tags lab ./lab/netns/...
+	$(BIN)/golangci-lint run --build-tags production ./lab/production/...
 	$(BIN)/workflowcheck ./workflows/...
 	go mod tidy -diff
 

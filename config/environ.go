@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,14 +56,39 @@ func (e *environ) hidden(name, want string) {
 
 func (e *environ) err() error { return errors.Join(e.mistakes...) }
 
-// secret returns a variable as it stands. White space around it is a mistake,
-// not removed: it is either part of the secret or of a careless copy.
+// secret returns a variable as it stands, or what the file holds that NAME_FILE
+// names, without the line end that editors put there: so services are given
+// secrets by systemd (LoadCredential=) and by container engines. Other white space
+// around it is a mistake, not removed: it is either part of the secret or of a
+// careless copy.
 func (e *environ) secret(name string) Secret {
-	v := e.raw(name)
+	v, file := e.raw(name), e.text(name+"_FILE", "")
+	switch {
+	case file == "":
+	case v != "":
+		e.hidden(name, "is set, and so is "+name+"_FILE: set one of them")
+	default:
+		v = e.content(name+"_FILE", file)
+		name += "_FILE"
+	}
 	if v != strings.TrimSpace(v) {
 		e.hidden(name, "begins or ends with white space (the value is not shown)")
 	}
 	return NewSecret(v)
+}
+
+// content returns what a file holds, but for one line end.
+func (e *environ) content(name, path string) string {
+	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		e.wrong(name, path, cause(err))
+		return ""
+	}
+	v := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if v == "" {
+		e.wrong(name, path, "is empty")
+	}
+	return v
 }
 
 func (e *environ) number(name string, otherwise, least, most int) int {

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +190,33 @@ func TestLoadMistakes(t *testing.T) {
 			require.NotContains(t, err.Error(), hush)
 		})
 	}
+}
+
+func TestSecretsFromFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	c, err := Load([]string{
+		"XEN_PASSWORD_FILE=" + file("xen", hush+"\n"), "ILO_PASSWORD_FILE=" + file("ilo", hush+"\r\n"), "SNMP_COMMUNITY_FILE=" + file("snmp", hush),
+	})
+	require.NoError(t, err)
+	for _, s := range []Secret{c.Devices.XenPassword, c.Devices.ILOPassword, c.Devices.SNMPCommunity} {
+		require.Equal(t, hush, s.Reveal())
+	}
+	_, err = Load([]string{
+		"XEN_PASSWORD=" + hush, "XEN_PASSWORD_FILE=" + file("xen", hush),
+		"ILO_PASSWORD_FILE=/no/such/file", "BUGZILLA_API_KEY_FILE=" + file("empty", "\n"), "SNMP_COMMUNITY_FILE=" + file("blank", hush+"\n\n"),
+	})
+	require.EqualError(t, err, strings.Join([]string{
+		`SNMP_COMMUNITY_FILE: begins or ends with white space (the value is not shown)`,
+		`XEN_PASSWORD: is set, and so is XEN_PASSWORD_FILE: set one of them`,
+		`ILO_PASSWORD_FILE="/no/such/file": no such file or directory`,
+		`BUGZILLA_API_KEY_FILE="` + filepath.Join(dir, "empty") + `": is empty`,
+	}, "\n"))
 }
 
 func TestLoadReportsAllAtOnce(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -105,6 +106,26 @@ func (s *Starter) setupAttributes(ctx context.Context, say func(string)) error {
 		return fmt.Errorf("add search attributes: %w", unavailable(err))
 	}
 	say(fmt.Sprintf("%d search attributes added", len(missing)))
+	return s.awaitAttributes(ctx)
+}
+
+// awaitAttributes returns when the frontend knows the search attributes, so that
+// a job that is asked for right after is accepted: a server on a SQL database
+// reads them again every few seconds.
+func (s *Starter) awaitAttributes(ctx context.Context) error {
+	var known []string
+	for _, k := range workflows.SearchAttributes {
+		known = append(known, k.GetName()+" IS NULL")
+	}
+	_, err := until(ctx, func() (*workflowservice.CountWorkflowExecutionsResponse, error) {
+		return s.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: s.namespace, Query: strings.Join(known, " AND ")})
+	}, func(err error) bool {
+		_, unknown := errors.AsType[*serviceerror.InvalidArgument](err)
+		return unknown
+	})
+	if err != nil {
+		return fmt.Errorf("use the search attributes: %w", unavailable(err))
+	}
 	return nil
 }
 
@@ -133,10 +154,17 @@ func (s *Starter) setupSweep(ctx context.Context, say func(string)) error {
 
 // retry repeats a call while the namespace is not known everywhere yet.
 func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	return until(ctx, call, func(err error) bool {
+		_, unknown := errors.AsType[*serviceerror.NamespaceNotFound](err)
+		return unknown
+	})
+}
+
+// until repeats a call every second while it fails in the given way.
+func until[T any](ctx context.Context, call func() (T, error), again func(error) bool) (T, error) {
 	for {
 		out, err := call()
-		_, unknown := errors.AsType[*serviceerror.NamespaceNotFound](err)
-		if !unknown {
+		if !again(err) {
 			return out, err
 		}
 		select {

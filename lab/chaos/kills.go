@@ -49,7 +49,7 @@ func (k *strikes) add(s check.Strike) {
 func (k *strikes) plan(each int) []string {
 	var kinds []string
 	for range each {
-		kinds = append(kinds, check.Worker, check.API, check.Server)
+		kinds = append(kinds, k.site.kinds()...)
 	}
 	k.rand.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	return kinds

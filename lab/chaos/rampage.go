@@ -111,7 +111,7 @@ func (r *rampage) record(ctx context.Context) (*check.Facts, error) {
 		Log: r.lab.Log(), Edges: r.lab.Edges(), Posts: r.clicks.posts, Starts: r.clicks.starts, Cancels: r.clicks.cancels,
 		Strikes: r.strikes.struck, Bugs: r.bugs.Bugs(),
 	}
-	for _, kind := range []string{check.Worker, check.API, check.Server} {
+	for _, kind := range r.kinds() {
 		f.Wanted[kind] = wanted(r.options.duration)
 	}
 	for _, m := range r.lab.Machines() {

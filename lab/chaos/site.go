@@ -56,6 +56,8 @@ type site struct {
 	secrets map[string]string // what must be found nowhere, by what it is called
 	slots   []*slot           // the processes, each of which may be killed and comes back
 	striker *striker
+
+	production *stack.Production // nil where Temporal is the dev server
 }
 
 // start starts everything. What it started is stopped by close, also after an
@@ -73,8 +75,14 @@ func start(ctx context.Context, o options, specs []lab.Spec) (*site, error) {
 	if err != nil {
 		return s, err
 	}
+	production, err := stack.NewProduction(ctx, ".")
+	if err != nil {
+		return s, err
+	}
+	s.production = production
 	s.Stack, err = stack.New(ctx, stack.Options{
 		Dir: o.dir, Roller: filepath.Join(o.bin, "roller"), Temporal: filepath.Join(o.bin, "temporal"), Database: true, Env: env,
+		Production: production,
 	})
 	if err != nil {
 		return s, err
@@ -130,6 +138,9 @@ func (s *site) services(ctx context.Context, dir string) (map[string]string, err
 // processes starts two APIs and two workers.
 func (s *site) processes(ctx context.Context) error {
 	s.slots = []*slot{{kind: check.Server, name: "temporal", process: s.Server, start: s.restartServer}}
+	if s.production != nil {
+		s.slots = append(s.slots, &slot{kind: check.Database, name: "postgres", process: s.production.Postgres.Process, start: s.restartDatabase})
+	}
 	for _, name := range []string{"api1", "api2"} {
 		port, err := stack.Port(0)
 		if err != nil {
@@ -146,7 +157,7 @@ func (s *site) processes(ctx context.Context) error {
 			start: func(context.Context) (*stack.Process, error) { return s.RunWorker(name) },
 		})
 	}
-	for _, p := range s.slots[1:] {
+	for _, p := range s.slots {
 		if err := p.up(ctx); err != nil {
 			return err
 		}
@@ -157,6 +168,20 @@ func (s *site) processes(ctx context.Context) error {
 func (s *site) restartServer(ctx context.Context) (*stack.Process, error) {
 	err := s.StartServer(ctx)
 	return s.Server, err
+}
+
+func (s *site) restartDatabase(ctx context.Context) (*stack.Process, error) {
+	err := s.production.Postgres.Start(ctx)
+	return s.production.Postgres.Process, err
+}
+
+// kinds of processes that are killed.
+func (s *site) kinds() []string {
+	kinds := []string{check.Worker, check.API, check.Server}
+	if s.production != nil {
+		kinds = append(kinds, check.Database)
+	}
+	return kinds
 }
 
 // kind returns the slots of one kind of process.
@@ -187,6 +212,9 @@ func (s *site) close() error {
 	s.stopRoller()
 	if s.Stack != nil {
 		s.Server.Stop()
+	}
+	if s.production != nil {
+		s.production.Postgres.Close()
 	}
 	var errs []error
 	if s.auth != nil {

@@ -45,7 +45,10 @@ var fast = map[string]string{
 	"TASK_NAMES": "reboot,ping,ipmi_status,ipmi_list,ipmi_reset,ipmi_off,ipmi_on,ssh_reboot,snmp_reboot,snmp_rebootdelay",
 }
 
-var rollerBinary string
+var (
+	rollerBinary string
+	production   *stack.Production // nil where the tests run on the dev server
+)
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -61,6 +64,13 @@ func testMain(m *testing.M) int {
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build roller: %v\n%s", err, out)
 		return 1
+	}
+	if production, err = stack.NewProduction(context.Background(), "../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if production != nil {
+		defer production.Postgres.Close()
 	}
 	return m.Run()
 }
@@ -97,6 +107,12 @@ func newSite(t *testing.T, env map[string]string, machines ...lab.Spec) *site {
 // newGatedSite is newSite with devices that stop in mid-command where a gate says so.
 func newGatedSite(t *testing.T, env map[string]string, g *gate, machines ...lab.Spec) *site {
 	t.Helper()
+	return newSiteOn(t, stack.Options{Production: production, Env: env}, g, machines...)
+}
+
+// newSiteOn is newGatedSite with a Temporal of one's own choice.
+func newSiteOn(t *testing.T, o stack.Options, g *gate, machines ...lab.Spec) *site {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	s := &site{}
@@ -122,11 +138,10 @@ func newGatedSite(t *testing.T, env map[string]string, g *gate, machines ...lab.
 		"TASKCLUSTER_ROOT_URL": root, "BUGZILLA_URL": bugs, "BUGZILLA_API_KEY": apiKey,
 		"ALLOWED_HOSTS": "127.0.0.1",
 	})
-	maps.Copy(all, env)
+	maps.Copy(all, o.Env)
 
-	s.Stack, err = stack.New(ctx, stack.Options{
-		Dir: dir, Roller: rollerBinary, Temporal: temporalBinary(t), Database: true, Env: all,
-	})
+	o.Dir, o.Roller, o.Temporal, o.Database, o.Env = dir, rollerBinary, temporalBinary(t), true, all
+	s.Stack, err = stack.New(ctx, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.finish(t) })
 	require.NoError(t, s.Setup(ctx))

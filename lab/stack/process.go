@@ -33,14 +33,27 @@ type Process struct {
 // Run starts a program in its own process group, so that a Ctrl-C reaches only
 // the parent, which ends its children in order. It dies with the parent.
 func Run(name, dir string, env []string, path string, args ...string) (*Process, error) {
-	p := &Process{Name: name, Log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	return run(process{name: name, log: dir, env: env, path: path, args: args})
+}
+
+// process says what to run, and whose it is: this process's owner's where nobody is named.
+type process struct {
+	name, log string // log is the directory of its output
+	env       []string
+	path      string
+	args      []string
+	owner     *syscall.Credential
+}
+
+func run(o process) (*Process, error) {
+	p := &Process{Name: o.name, Log: filepath.Join(o.log, o.name+".log"), done: make(chan struct{})}
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(path, args...) //nolint:gosec,noctx // the programs under test; they end by Stop
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd = exec.Command(o.path, o.args...) //nolint:gosec,noctx // the programs under test; they end by Stop
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = o.env, out, out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: o.owner}
 	started := make(chan error, 1)
 	go func() {
 		// Pdeathsig fires when the thread that started the child ends: keep it.
@@ -54,7 +67,7 @@ func Run(name, dir string, env []string, path string, args ...string) (*Process,
 		}
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", o.name, err)
 	}
 	return p, nil
 }
@@ -127,7 +140,7 @@ func (p *Process) Ready(ctx context.Context, check func(context.Context) error) 
 // ephemeral one that was found free could be any connection's a moment later.
 const (
 	firstPort = 20000
-	ports     = 12000
+	portCount = 12000
 )
 
 // dealt are the ports that this process has chosen, by number.
@@ -140,7 +153,7 @@ func Port(wanted int) (int, error) {
 	for range tries {
 		port := wanted
 		if wanted = 0; port == 0 {
-			port = firstPort + rand.IntN(ports) //nolint:gosec // no secret
+			port = firstPort + rand.IntN(portCount) //nolint:gosec // no secret
 		}
 		if _, twice := dealt.LoadOrStore(port, true); twice {
 			continue

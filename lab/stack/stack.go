@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,6 +27,10 @@ type Options struct {
 	Env       map[string]string // roller's environment beside what the stack itself sets
 	Namespace string            // "default" if empty
 	Preferred bool              // try the well-known ports first (7233, 8233, 8000)
+
+	Production *Production       // Temporal's server on PostgreSQL, in place of the dev server
+	ServerEnv  map[string]string // its environment beside what the stack itself sets
+	TLS        *tls.Config       // of Temporal's clients; nil: none
 }
 
 // Stack is a Temporal server and roller's processes.
@@ -39,6 +44,7 @@ type Stack struct {
 	Workers []*Process
 
 	port, uiPort, apiPort int
+	serverEnv             []string
 }
 
 // New chooses ports and starts Temporal. Roller's processes are started one by
@@ -61,9 +67,16 @@ func New(ctx context.Context, o Options) (*Stack, error) {
 	return s, s.StartServer(ctx)
 }
 
-// StartServer starts Temporal's dev server, on the same ports and database as
-// the one before it.
+// StartServer starts Temporal's server, on the same ports and database as the
+// one before it: the dev server, or production's.
 func (s *Stack) StartServer(ctx context.Context) error {
+	if s.Production != nil {
+		return s.startProduction(ctx)
+	}
+	return s.startDev(ctx)
+}
+
+func (s *Stack) startDev(ctx context.Context) error {
 	args := []string{
 		"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(s.port),
 		"--namespace", s.Namespace, "--log-level", "error",
@@ -109,7 +122,9 @@ func (s *Stack) temporalAnswers(ctx context.Context) error {
 
 // Dial returns a client of the stack's Temporal.
 func (s *Stack) Dial(ctx context.Context) (client.Client, error) {
-	return client.DialContext(ctx, client.Options{HostPort: s.Address, Namespace: s.Namespace, Logger: silent{}})
+	return client.DialContext(ctx, client.Options{
+		HostPort: s.Address, Namespace: s.Namespace, Logger: silent{}, ConnectionOptions: client.ConnectionOptions{TLS: s.TLS},
+	})
 }
 
 // Setup runs `roller setup`.

@@ -98,6 +98,8 @@ const (
 	Worker = "worker"
 	API    = "api"
 	Server = "server"
+	// Database is PostgreSQL, where Temporal runs on it.
+	Database = "database"
 )
 
 // Strike is one process that was killed, or frozen for a while.
