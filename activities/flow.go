@@ -252,7 +252,8 @@ func (t *try) send(ctx context.Context) error {
 		t.held = nil
 	}
 	what, err := t.d.send(ctx, t.m, t.in.Action, func() error { return t.ready(ctx) })
-	if temporal.IsCanceledError(err) || err != nil && MeaningOf(err) != Unknown {
+	// A cancel that came after something had gone out is no "not sent".
+	if what == "" && temporal.IsCanceledError(err) || err != nil && MeaningOf(err) != Unknown {
 		return err
 	}
 	t.res.Sent, t.res.SentAt = what, time.Now()

@@ -309,9 +309,11 @@ func TestCommandCanceled(t *testing.T) {
 	for name, c := range map[string]struct {
 		atProbe int // of the prober, whose first one is the baseline
 		atSend  bool
+		torn    bool // the protocol has not had the reply, because of the cancel
 		sent    bool
 	}{
 		"before it is sent": {atSend: true},
+		"in the middle":     {torn: true, sent: true},
 		"while watching":    {atProbe: 3, sent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,6 +324,9 @@ func TestCommandCanceled(t *testing.T) {
 			f := &fakeDevice{}
 			if c.atSend {
 				f.before = stop
+			}
+			if c.torn {
+				f.after, f.err = stop, unknown("after the first outlet: %w", temporal.NewCanceledError())
 			}
 			r.Prober = &script{record: ".", then: func(asked int) {
 				if asked == c.atProbe {
@@ -338,6 +343,7 @@ func TestCommandCanceled(t *testing.T) {
 			require.NoError(t, canceled.Details(&res))
 			require.Equal(t, c.sent, res.Sent != "")
 			require.Equal(t, c.sent, f.sent == 1)
+			require.Equal(t, c.torn, res.Unknown != "")
 			require.False(t, res.Watch.Done)
 		})
 	}

@@ -25,6 +25,7 @@ name=$(echo "$@" | sed 's/.* -- //; s/ /_/g')
 tr '\0' ' ' < /proc/$$/cmdline >> argv; echo >> argv
 env >> env
 [ -e "$name.hang" ] && echo > "$name.hang" && exec sleep 600
+while [ -e "$name.wait" ]; do echo > "$name.waits"; sleep 0.05; done
 [ -e "$name.err" ] && cat "$name.err" >&2
 [ -e "$name" ] && cat "$name" && exit 0
 exit 1
@@ -258,6 +259,33 @@ func TestToolCipherSuites(t *testing.T) { //nolint:paralleltest // PATH
 	require.Len(t, calls, 2)
 	require.Contains(t, calls[0], "-C 17 ")
 	require.Contains(t, calls[1], "-C 3 ")
+}
+
+// Promise 4: a cancel does not kill an ipmitool that may have sent its command, for
+// what is killed cannot say what it has sent.
+func TestCancelLeavesIPMIToolAtWork(t *testing.T) { //nolint:paralleltest // PATH
+	f := newFake(t)
+	f.says("chassis_power_off", "Chassis Power Control: Down/Off\n")
+	f.says("chassis_power_off.wait", "")
+	r, m := blade(t)
+	r.Config.Devices.IPMITimeout = config.Duration(time.Minute)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	sent := make(chan error, 1)
+	var what string
+	go func() {
+		var err error
+		what, err = r.ipmiControl(ctx, m, Off, allowed)
+		sent <- err
+	}()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(f.dir, "chassis_power_off.waits"))
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
+	cancel(temporal.NewCanceledError())
+	require.Never(t, func() bool { return len(sent) > 0 }, 500*time.Millisecond, 10*time.Millisecond, "it was killed")
+	require.NoError(t, os.Remove(filepath.Join(f.dir, "chassis_power_off.wait")))
+	require.NoError(t, <-sent)
+	require.Equal(t, "chassis power off", what)
 }
 
 // ipmi_reboot through the bridge: soft and hard once each, hard after a reading.

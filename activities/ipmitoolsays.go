@@ -131,7 +131,8 @@ func (a *Activities) toolControl(ctx context.Context, m config.Machine, action A
 	if own := m.IPMI.Commands["ipmi_"+word]; len(own) > 0 {
 		what = strings.Join(own, " ")
 	}
-	_, err := a.tool(ctx, *m.IPMI, false, "ipmi_"+word, "chassis", "power", word)
+	// No cancel kills an ipmitool that may have sent it.
+	_, err := a.tool(context.WithoutCancel(ctx), *m.IPMI, false, "ipmi_"+word, "chassis", "power", word)
 	if e, ok := errors.AsType[*toolError](err); err != nil && (MeaningOf(err) == NotSent || ok && e.before) {
 		return "", err
 	}
