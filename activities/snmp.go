@@ -3,6 +3,7 @@ package activities
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,7 +82,8 @@ func (a *Activities) snmpSet(ctx context.Context, m config.Machine, action Actio
 	sent := strings.Join(append(done, maybe...), ", ")
 	switch {
 	case failed != nil && len(done) > 0: // some outlets have been switched, so it is not "not sent"
-		return sent, unknown("after %s: %w", strings.Join(done, ", "), failed)
+		// Only the text: a cancel that came then does not undo what is done.
+		return sent, unknown("after %s: %w", strings.Join(done, ", "), errors.New(failed.Error()))
 	case failed != nil && len(maybe) > 0:
 		return sent, unknown("%w", failed)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gosnmp/gosnmp"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/lab"
@@ -256,6 +257,19 @@ func TestSNMPTwoOutlets(t *testing.T) {
 	power, err = r.snmpPower(t.Context(), m)
 	require.NoError(t, err)
 	require.Equal(t, "off+on", power)
+
+	// A cancel that comes between the two outlets does not undo the first.
+	_, err = r.snmpSet(t.Context(), m, On, allowed)
+	require.NoError(t, err)
+	asked := 0
+	_, err = r.snmpSet(t.Context(), m, Off, func() error {
+		if asked++; asked == 2 {
+			return temporal.NewCanceledError()
+		}
+		return nil
+	})
+	require.Equal(t, Unknown, MeaningOf(err), "%v", err)
+	require.False(t, temporal.IsCanceledError(err), "which would say that nothing was sent")
 }
 
 func TestSNMPFenceAndCancel(t *testing.T) {

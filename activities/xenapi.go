@@ -112,14 +112,14 @@ func (a *Activities) xenSend(ctx context.Context, m config.Machine, action Actio
 	}
 	ctx = context.WithoutCancel(ctx) // every call has a timeout
 	if action == On {
-		return v.on(ctx)
+		return v.on(ctx, ready)
 	}
 	return v.off(ctx, ready)
 }
 
 // on starts the VM. A shutdown that a lost worker left under way is waited for:
 // it would darken the machine after roller has called it on.
-func (v *xenVM) on(ctx context.Context) (string, error) {
+func (v *xenVM) on(ctx context.Context, ready func() error) (string, error) {
 	const what = "VM.start"
 	state, err := v.settled(ctx, time.Now().Add(v.devices.XenShutdown.D()))
 	if err != nil {
@@ -127,6 +127,9 @@ func (v *xenVM) on(ctx context.Context) (string, error) {
 	}
 	if state == xenStopping {
 		return what, unknown("xenapi: %s: a shutdown is still under way", what)
+	}
+	if err := ready(); err != nil {
+		return "", err
 	}
 	_, err = v.call(ctx, what, v.xenSession.ref, v.ref, false, false)
 	return v.done(ctx, what, On, err)

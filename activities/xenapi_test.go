@@ -152,6 +152,21 @@ func TestXenFence(t *testing.T) {
 	}
 }
 
+// An attempt that was given up while it waited for a shutdown starts nothing.
+func TestXenFenceBeforeStart(t *testing.T) {
+	t.Parallel()
+	r := newVM(t, lab.Faults{})
+	n := 0
+	_, err := r.xenSend(t.Context(), r.entry(t), On, func() error {
+		if n++; n == 2 {
+			return notSent("too late")
+		}
+		return nil
+	})
+	require.Equal(t, NotSent, MeaningOf(err), "%v", err)
+	require.Empty(t, r.commands())
+}
+
 // Promise 4: a worker that was lost in mid-shutdown leaves a VM that still reads
 // Running and will be dark in a moment. On waits for that, and starts it.
 func TestXenOnAfterALostOff(t *testing.T) {
