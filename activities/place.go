@@ -44,7 +44,7 @@ func (a *Activities) newPlace(ctx context.Context, m config.Machine, protocol st
 		return p
 	}
 	info := activity.GetInfo(ctx)
-	p.ask = TurnAsk{Rank: rankOf(ctx, action), Since: info.ScheduledTime}
+	p.ask = TurnAsk{Rank: rankOf(ctx, action), Since: info.ScheduledTime, Holder: holderOf(info)}
 	p.wait = a.Config.Ladder.TurnWait.D()
 	if p.devices = a.Config.Devices.Of(m, protocol); len(p.devices) > 0 { // several are of one kind
 		send := a.Config.Devices.LongestSend(p.devices[0].Kind).D()

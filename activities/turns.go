@@ -24,6 +24,23 @@ type TurnAsk struct {
 	Since    time.Time     // within a rank the earlier goes first, by the clock of Temporal's server
 	Lease    time.Duration // after its beginning the turn ends by itself, whatever became of its holder
 	Interval time.Duration // from its end until the next turn at the device may begin
+	Holder   Holder
+}
+
+// Holder is who has a turn: one attempt of one activity. Temporal knows whether
+// that is over, also when the worker that made it is gone.
+type Holder struct {
+	WorkflowID string `json:"workflow_id"`
+	RunID      string `json:"run_id"`
+	ActivityID string `json:"activity_id"`
+	Attempt    int32  `json:"attempt"`
+}
+
+func holderOf(info activity.Info) Holder {
+	return Holder{
+		WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID,
+		ActivityID: info.ActivityID, Attempt: info.Attempt,
+	}
 }
 
 // Turn is a device that is held.

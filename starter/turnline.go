@@ -5,19 +5,22 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 // line is who waits for one device in this process. Only one of its goroutines
-// asks Temporal for the device, and gives each turn to whoever is first in the
-// line at that moment: who came last may be.
+// asks Temporal for the device, each time for whoever is first in the line at
+// that moment: who came last may be.
 type line struct {
 	mu      sync.Mutex
 	waiting []*waiter
 	serving bool
-	stop    context.CancelFunc // ends the asking for one turn: nobody waits any more
+	stop    context.CancelFunc // ends the asking: nobody waits any more
 	why     string             // what Temporal said instead of a turn
+	rival   string             // the run that had the device last, seen from here
+	since   time.Time          // when it was first met, or looked at
 }
 
 // waiter is one that waits.
@@ -56,9 +59,9 @@ func (l *line) leave(w *waiter) (why string, left bool) {
 	return l.why, true
 }
 
-// next begins to ask for the next turn, for who is first now. Where nobody waits
-// the serving has ended.
-func (l *line) next() (ctx context.Context, ask workflows.TurnAsk, waits bool) {
+// next begins to ask for a turn, for who is first now. Where nobody waits the
+// serving has ended.
+func (l *line) next() (context.Context, *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stop != nil {
@@ -66,22 +69,52 @@ func (l *line) next() (ctx context.Context, ask workflows.TurnAsk, waits bool) {
 	}
 	if len(l.waiting) == 0 {
 		l.serving, l.stop = false, nil
-		return nil, workflows.TurnAsk{}, false
+		return nil, nil
 	}
+	var ctx context.Context
 	ctx, l.stop = context.WithCancel(context.Background())
-	return ctx, l.waiting[0].ask, true
+	return ctx, l.waiting[0]
 }
 
-// give gives a turn to the first in the line, and reports whether there was one.
-func (l *line) give(turn workflows.HeldTurn) bool {
+// give gives a turn to whom it was asked for, and reports whether he still waits.
+func (l *line) give(w *waiter, turn workflows.HeldTurn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := slices.Index(l.waiting, w)
+	if at < 0 {
+		return false
+	}
+	l.waiting = slices.Delete(l.waiting, at, at+1)
+	w.turn <- turn
+	return true
+}
+
+// rank is that of who is first now.
+func (l *line) rank() workflows.Rank {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {
-		return false
+		return workflows.DarkRank
 	}
-	l.waiting[0].turn <- turn
-	l.waiting = slices.Delete(l.waiting, 0, 1)
-	return true
+	return l.waiting[0].ask.Rank
+}
+
+// untilLook is when it is time to look whether the holder of another's run lives.
+// The time goes on while who waits changes: one attempt may wait for less.
+func (l *line) untilLook(run string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rival != run {
+		l.rival, l.since = run, time.Now()
+	}
+	return turnLook - time.Since(l.since)
+}
+
+// looked begins the time until the next look.
+func (l *line) looked() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = time.Now()
 }
 
 // say keeps what Temporal said instead of a turn.

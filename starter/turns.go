@@ -16,7 +16,6 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/temporal"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -28,14 +27,14 @@ const (
 	turnCall = 5 * time.Second
 	// turnRetry is the pause after a question that Temporal did not answer.
 	turnRetry = 500 * time.Millisecond
-	// turnLook is how long one end of another's turn is waited for before the
-	// device is asked for again.
-	turnLook = 20 * time.Second
+	// turnLook is how long the end of another's turn is waited for before it is
+	// looked whether its holder still lives: longer than most turns are.
+	turnLook = 5 * time.Second
 	// turnStale is how old a turn of this process's own may be when it is found
 	// to have been given: with an older one too little of the lease is left.
 	turnStale = 10 * time.Second
-	// headStart is how much later than others a bulk job asks for a device that
-	// has become free: a person may wait for it in another worker.
+	// headStart is how much later each rank asks for a device that has become free
+	// than the rank before it, which may wait for it in another worker.
 	headStart = 100 * time.Millisecond
 	// timerGrain is that of Temporal's timers: shorter ones take as long.
 	timerGrain = time.Second
@@ -76,7 +75,7 @@ func NewTurns(c client.Client, namespace string) *Turns {
 
 // Take implements activities.Turns. In this process who asks is served by rank,
 // and within a rank by when it first asked; of several processes either may be
-// next, bulk jobs after all others.
+// next, but the later ranks ask later.
 func (t *Turns) Take(ctx context.Context, ask workflows.TurnAsk) (workflows.HeldTurn, error) {
 	l := t.line(ask.Device)
 	w := &waiter{ask: ask, turn: make(chan workflows.HeldTurn, 1)}
@@ -107,40 +106,30 @@ func (t *Turns) line(d config.Device) *line {
 
 // serve asks for one turn after the other until nobody waits.
 func (t *Turns) serve(l *line) {
-	for {
-		ctx, ask, waits := l.next()
-		if !waits {
-			return
-		}
-		if turn, err := t.own(ctx, l, ask); err == nil && !l.give(turn) {
-			turn.Release()
-		}
+	for ctx, w := l.next(); w != nil; ctx, w = l.next() {
+		t.askFor(ctx, l, w)
 	}
 }
 
-// own returns when the device has a run of this process's own. Its error is
-// ctx's.
-func (t *Turns) own(ctx context.Context, l *line, ask workflows.TurnAsk) (workflows.HeldTurn, error) {
-	for ctx.Err() == nil {
-		began, request := time.Now(), uuid.NewString()
-		run, rival, err := t.ask(ctx, l, ask, request)
-		switch {
-		case err != nil:
-			t.track(func() { t.abandon(context.WithoutCancel(ctx), ask, request, began) })
-			return workflows.HeldTurn{}, err
-		case run != "" && aged(began) < turnStale:
-			return t.held(ctx, ask, run, began), nil
-		case run != "":
-			t.held(ctx, ask, run, began).Release()
-		default:
-			l.say("others were before it")
-			t.awaitEnd(ctx, ask.Device, rival)
-			if ask.Rank >= workflows.BulkRank {
-				pause(ctx, headStart)
-			}
+// askFor asks for one who waits, and where another has the device returns when
+// it may be asked for again. A turn is his for whom it was asked for: by what
+// its run says of its holder others tell whether it is over.
+func (t *Turns) askFor(ctx context.Context, l *line, w *waiter) {
+	began, request := time.Now(), uuid.NewString()
+	run, rival, err := t.ask(ctx, l, w.ask, request)
+	switch {
+	case err != nil:
+		t.track(func() { t.abandon(context.WithoutCancel(ctx), w.ask, request, began) })
+	case run != "":
+		turn := t.held(ctx, w.ask, run, began)
+		if aged(began) >= turnStale || !l.give(w, turn) {
+			turn.Release()
 		}
+	default:
+		l.say("others were before it")
+		t.outwait(ctx, l, w.ask, rival)
+		pause(ctx, time.Duration(l.rank())*headStart)
 	}
-	return workflows.HeldTurn{}, ctx.Err()
 }
 
 // aged is the time since a moment by whichever clock saw more of it: one of them
@@ -181,12 +170,17 @@ func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string
 	if err != nil {
 		return "", err
 	}
+	holder, err := converter.GetDefaultDataConverter().ToPayload(ask.Holder)
+	if err != nil {
+		return "", err
+	}
 	answer, err := t.client.WorkflowService().StartWorkflowExecution(ctx, &workflowservice.StartWorkflowExecutionRequest{
 		Namespace: t.namespace, RequestId: request,
 		WorkflowId:   workflows.DeviceID(ask.Device),
 		WorkflowType: &commonpb.WorkflowType{Name: workflows.TurnType},
 		TaskQueue:    &taskqueuepb.TaskQueue{Name: workflows.TaskQueue},
 		Input:        input,
+		Memo:         &commonpb.Memo{Fields: map[string]*commonpb.Payload{holderMemo: holder}},
 		Identity:     t.identity,
 		// The lease: the delay ends by the release, or by itself.
 		WorkflowStartDelay:       durationpb.New(ask.Lease),
@@ -196,17 +190,6 @@ func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string
 		Priority:                 &commonpb.Priority{PriorityKey: turnPriority},
 	})
 	return answer.GetRunId(), err
-}
-
-// awaitEnd returns when another's turn has ended, or after a while.
-func (t *Turns) awaitEnd(ctx context.Context, d config.Device, run string) {
-	ctx, cancel := context.WithTimeout(ctx, turnLook)
-	defer cancel()
-	err := t.client.GetWorkflow(ctx, workflows.DeviceID(d), run).Get(ctx, nil)
-	_, ended := errors.AsType[*temporal.WorkflowExecutionError](err)
-	if err != nil && !ended && !gone(err) {
-		pause(ctx, turnRetry)
-	}
 }
 
 // held makes a run the caller's turn.

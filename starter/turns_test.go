@@ -357,16 +357,16 @@ func TestLineIsAsFairAsItsRanks(t *testing.T) {
 	_, left := l.leave(joined[1])
 	require.True(t, left)
 	for i, w := range []*waiter{joined[2], joined[3], joined[0]} {
-		ctx, ask, waits := l.next()
-		require.True(t, waits)
-		require.Equal(t, w.ask, ask, fmt.Sprint(i))
-		require.True(t, l.give(workflows.HeldTurn{}))
+		ctx, first := l.next()
+		require.Same(t, w, first, fmt.Sprint(i))
+		require.Equal(t, w.ask.Rank, l.rank())
+		require.True(t, l.give(w, workflows.HeldTurn{}))
 		require.Len(t, w.turn, 1, fmt.Sprint(i))
 		require.NoError(t, ctx.Err())
 	}
-	require.False(t, l.give(workflows.HeldTurn{}), "nobody waits")
+	require.False(t, l.give(joined[2], workflows.HeldTurn{}), "it waits no more")
 	_, left = l.leave(joined[2])
 	require.False(t, left, "it has its turn")
-	_, _, waits := l.next()
-	require.False(t, waits)
+	_, nobody := l.next()
+	require.Nil(t, nobody)
 }

@@ -10,6 +10,9 @@ import (
 // TurnAsk asks for one turn at one device.
 type TurnAsk = activities.TurnAsk
 
+// Holder is who has a turn.
+type Holder = activities.Holder
+
 // HeldTurn is a device that is held.
 type HeldTurn = activities.Turn
 

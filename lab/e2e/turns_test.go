@@ -148,12 +148,22 @@ func TestWhoWaitsForADevice(t *testing.T) {
 	require.Empty(t, s.lab.Controls("rack-2"))
 }
 
+// leased makes the lease of a PDU four minutes: what goes on sooner has taken a
+// turn over.
+const leased = "60s"
+
 // Promise 7 with Temporal killed and then the worker too, while a turn is held:
-// the next one begins after it, by its lease.
+// the next one begins after it, when the dead worker's attempt is over.
 func TestDeviceIsHeldThroughKills(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
-	s := newGatedSite(t, map[string]string{"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": "5s", "UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s"}, g, inRack(2)...)
+	machines := inRack(2)
+	for i := range machines {
+		machines[i].Faults.SlowBoot = 20 * time.Second // so that who looks late sees it down
+	}
+	s := newGatedSite(t, map[string]string{
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s",
+	}, g, machines...)
 	busy := g.stop(lab.Acted, setOf("rack-0"))
 	first := s.job(t, "reboot", s.lab.Machine("rack-0"))
 	<-busy.held
@@ -165,9 +175,6 @@ func TestDeviceIsHeldThroughKills(t *testing.T) {
 	s.Workers[0].Kill()
 	_, err := s.StartWorker()
 	require.NoError(t, err)
-	s.until(t, second, "it waits at the device of a worker that is gone", func(r workflows.Result) bool {
-		return strings.HasPrefix(r.Now, "waiting for its turn")
-	})
 	require.Empty(t, s.lab.Controls("rack-1"))
 	busy.open()
 	for _, job := range []starter.Job{first, second} {
@@ -177,4 +184,55 @@ func TestDeviceIsHeldThroughKills(t *testing.T) {
 	require.Len(t, s.lab.Controls("rack-0"), 1)
 	require.Len(t, s.lab.Controls("rack-1"), 1)
 	require.Equal(t, 1, s.rested(t, "pdu1.mdc1.example", 100*time.Millisecond))
+}
+
+// Promises 4 and 7: the worker is killed while it holds the device for an off.
+// The dark machine does not wait for the dead worker's lease.
+func TestPowerOnTakesOverTheTurnOfItsOff(t *testing.T) {
+	t.Parallel()
+	g := &gate{}
+	s := newGatedSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m"}, g, inRack(1)...)
+	m := s.lab.Machine("rack-0")
+	busy := g.stop(lab.Acted, setOf("rack-0"))
+	job := s.job(t, "reboot", m)
+	<-busy.held
+	s.Workers[0].Kill()
+	busy.open()
+	_, err := s.StartWorker()
+	require.NoError(t, err)
+	r, v := s.end(t, job)
+	require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
+	require.Empty(t, v.Off)
+	commands := s.lab.Entries(m.FQDN(), func(e lab.Entry) bool { return e.Control })
+	require.Len(t, commands, 2)
+	require.Less(t, commands[1].At.Sub(commands[0].End), 2*time.Minute, "the lease is twice that")
+}
+
+// Promise 7: while a machine is off, or is being watched, its PDU is others'.
+func TestNothingHoldsADeviceMeanwhile(t *testing.T) {
+	t.Parallel()
+	machines := inRack(3)
+	machines[2].Faults.SlowBoot = 15 * time.Second
+	s := newSite(t, map[string]string{"SNMP_REBOOT_DELAY": "15s", "UP_TIMEOUT": "60s"}, machines...)
+	dark, watched, third := s.lab.Machine("rack-0"), s.lab.Machine("rack-1"), s.lab.Machine("rack-2")
+	jobs := []starter.Job{s.job(t, "snmp_rebootdelay", dark)}
+	s.saw(t, "the first is off", func() bool { return !dark.State().Power })
+	jobs = append(jobs, s.job(t, "snmp_reboot", watched))
+	s.saw(t, "the second is down", func() bool { return !watched.State().Up })
+	jobs = append(jobs, s.job(t, "snmp_reboot", third))
+	for _, job := range jobs {
+		r, _ := s.end(t, job)
+		require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
+	}
+	told := func(m *lab.Machine) []lab.Entry {
+		return s.lab.Entries(m.FQDN(), func(e lab.Entry) bool { return e.Control })
+	}
+	on := told(dark)[1]
+	require.Less(t, told(watched)[0].Seq, on.Seq, "it waited for a machine that was off")
+	require.Less(t, told(third)[0].Seq, on.Seq)
+	up := slices.IndexFunc(s.lab.Edges(), func(e lab.Edge) bool {
+		return e.Machine == watched.FQDN() && e.Event == "up" && e.Seq > told(watched)[0].Seq
+	})
+	require.Positive(t, up)
+	require.Less(t, told(third)[0].Seq, s.lab.Edges()[up].Seq, "it waited for a machine that was being watched")
 }
