@@ -60,7 +60,7 @@ func (s *server) mayCancel(who Verdict, v starter.View) error {
 	if !slices.Contains(config.Tasks(), v.Task) {
 		return refuse(conflict, "%s is roller's own job and cannot be cancelled here", v.Task)
 	}
-	if missing := missingScopes(s.cfg.ScopeSets, v.Task, who.Scopes); missing != "" {
+	if missing := config.MissingScopes(s.cfg.ScopeSets, v.Task, who.Scopes); missing != "" {
 		return refuse(insufficientScopes, "client %q is missing %s", who.ClientID, missing)
 	}
 	return nil

@@ -117,7 +117,7 @@ func (s *server) decide(c *gin.Context, p *params, r *starter.Request) (starter.
 }
 
 func (s *server) permitted(who Verdict, r *starter.Request) error {
-	if missing := missingScopes(s.cfg.ScopeSets, r.Task, who.Scopes); missing != "" {
+	if missing := config.MissingScopes(s.cfg.ScopeSets, r.Task, who.Scopes); missing != "" {
 		return refuse(insufficientScopes, "client %q is missing %s", who.ClientID, missing)
 	}
 	if r.Task != unmanagedTask && !s.cfg.ManagedHost(r.WorkerID) {

@@ -35,11 +35,11 @@ func (s *server) viewer(c *gin.Context) (Verdict, error) {
 	}
 	note(c).clientID = who.ClientID
 	for _, task := range append([]string{viewTask}, s.cfg.TaskNames...) {
-		if missingScopes(s.cfg.ScopeSets, task, who.Scopes) == "" {
+		if config.MissingScopes(s.cfg.ScopeSets, task, who.Scopes) == "" {
 			return who, nil
 		}
 	}
-	return Verdict{}, refuse(insufficientScopes, "client %q is missing %s", who.ClientID, missingScopes(s.cfg.ScopeSets, viewTask, who.Scopes))
+	return Verdict{}, refuse(insufficientScopes, "client %q is missing %s", who.ClientID, config.MissingScopes(s.cfg.ScopeSets, viewTask, who.Scopes))
 }
 
 // named is the machine's one name where the inventory knows it. One that was

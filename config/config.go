@@ -43,6 +43,11 @@ type Taskcluster struct {
 	ClientID    string   // TASKCLUSTER_CLIENT_ID
 	AccessToken Secret   // TASKCLUSTER_ACCESS_TOKEN
 	Timeout     Duration // TASKCLUSTER_TIMEOUT: one call with its retries, 5s
+	TaskQueue   string   // TASKCLUSTER_TASK_QUEUE: whose tasks `roller taskcluster` claims, proj-relops/roller
+	WorkerGroup string   // TASKCLUSTER_WORKER_GROUP: as which worker it claims them, roller
+	WorkerID    string   // TASKCLUSTER_WORKER_ID; "" is the host's name
+	Reclaim     Duration // TASKCLUSTER_RECLAIM: how often a claim is renewed, and so how soon a cancelled task is noticed, 1m
+	SealKey     Secret   // ROLLER_SEAL_KEY: base64 of 32 bytes; seals tasks' credentials in Temporal's history
 }
 
 // Ladder is the order of the rungs and the time each may take.

@@ -33,12 +33,7 @@ func Load(environ []string) (*Config, error) {
 func (e *environ) config() *Config {
 	c := &Config{Configuration: e.configuration(), MetricsAddr: e.address("METRICS_ADDR")}
 	c.API = e.api(c.Configuration)
-	c.Taskcluster = Taskcluster{
-		RootURL:     e.url("TASKCLUSTER_ROOT_URL", byConfiguration[c.Configuration].taskcluster),
-		ClientID:    e.text("TASKCLUSTER_CLIENT_ID", ""),
-		AccessToken: e.secret("TASKCLUSTER_ACCESS_TOKEN"),
-		Timeout:     e.duration("TASKCLUSTER_TIMEOUT", 5*time.Second, 100*time.Millisecond),
-	}
+	c.Taskcluster = e.taskcluster(byConfiguration[c.Configuration].taskcluster)
 	c.Ladder = e.ladder()
 	c.Sight = e.sight()
 	c.Devices = e.devices()

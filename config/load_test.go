@@ -82,7 +82,9 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		XenTimeout: Duration(10 * time.Second), XenShutdown: Duration(time.Minute),
 		DeviceInterval: Duration(time.Second), BMCInterval: Duration(5 * time.Second), ChassisInterval: Duration(5 * time.Second),
 	}, c.Devices)
-	require.Equal(t, Taskcluster{Timeout: Duration(5 * time.Second)}, c.Taskcluster)
+	require.Equal(t, Taskcluster{
+		Timeout: Duration(5 * time.Second), TaskQueue: "proj-relops/roller", WorkerGroup: "roller", Reclaim: Duration(time.Minute),
+	}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
 	require.Equal(t, Files{FQDNTemplates: defaultTemplates}, c.Files)
 }

@@ -139,6 +139,13 @@ func (t *Taskcluster) add(id string, definition map[string]any) {
 	t.order = append(t.order, id)
 }
 
+// Task returns a task's definition.
+func (t *Taskcluster) Task(taskID string) map[string]any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.tasks[taskID].definition)
+}
+
 // TaskRun is one run of a task, for tests.
 type TaskRun struct {
 	State, Reason string // Reason is why it ended, "" while it has not

@@ -74,7 +74,7 @@ Every variable of the environment stands in .env-dist; Temporal's own
 		&cobra.Group{ID: "operate", Title: "Setting up:"},
 	)
 	cmd.AddCommand(
-		apiCommand(logger), workerCommand(logger), devCommand(logger),
+		apiCommand(logger), workerCommand(logger), taskclusterCommand(logger), devCommand(logger),
 		startCommand(logger), showCommand(logger), listCommand(logger), cancelCommand(logger),
 		setupCommand(logger), checkCommand(os.Environ()),
 	)

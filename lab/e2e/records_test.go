@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -50,6 +51,13 @@ func (s *site) noSecrets(t *testing.T, machine string) {
 		"the ssh key":               strings.Split(string(key), "\n")[1],
 	}
 	require.Contains(t, string(inventory), lab.BMCPassword)
+	if s.tc != nil {
+		require.NotEmpty(t, s.tc.TaskTokens())
+		for i, token := range s.tc.TaskTokens() {
+			secrets[fmt.Sprintf("the accessToken %d of a task", i)] = token
+		}
+		secrets["the seal key"] = s.Env["ROLLER_SEAL_KEY"]
+	}
 
 	var all strings.Builder
 	list, err := s.client.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{PageSize: 1000})

@@ -94,6 +94,7 @@ type site struct {
 	lab    *lab.Lab
 	auth   *lab.Auth
 	bugs   *lab.Bugzilla
+	tc     *lab.Taskcluster // nil unless the test has one
 	client client.Client
 	door   *starter.Starter
 }

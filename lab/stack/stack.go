@@ -192,6 +192,11 @@ func (s *Stack) RunWorker(name string) (*Process, error) {
 	return s.start(name, s.Environ(), s.Roller, "worker")
 }
 
+// RunTaskcluster starts a `roller taskcluster` that whoever calls has to stop.
+func (s *Stack) RunTaskcluster(name string) (*Process, error) {
+	return s.start(name, s.Environ(), s.Roller, "taskcluster")
+}
+
 // Environ is the environment of roller's processes: what an operator would set,
 // and PATH, nothing else of this process's own.
 func (s *Stack) Environ() []string { return s.environ(nil) }

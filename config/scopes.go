@@ -1,22 +1,19 @@
-package api
+package config
 
 import (
 	"slices"
 	"strings"
 )
 
-// taskHole is the placeholder of REQUIRED_TASKCLUSTER_SCOPE_SETS.
-const taskHole = "{task_name}"
-
-// missingScopes says what a client lacks for a task, or "" when it holds one
-// whole set. It names what is missing of every set, any of which would do. An
-// empty set opens nothing.
-func missingScopes(sets [][]string, task string, held []string) string {
+// MissingScopes says what somebody who holds these scopes lacks for a task, or ""
+// when they hold one whole set. It names what is missing of every set, any of
+// which would do. An empty set opens nothing.
+func MissingScopes(sets [][]string, task string, held []string) string {
 	var lacks []string
 	for _, set := range sets {
 		missing := make([]string, 0, len(set))
 		for _, template := range set {
-			if scope := strings.ReplaceAll(template, taskHole, task); !satisfied(held, scope) {
+			if scope := ScopeOf(template, task); !satisfied(held, scope) {
 				missing = append(missing, scope)
 			}
 		}
@@ -32,6 +29,9 @@ func missingScopes(sets [][]string, task string, held []string) string {
 	}
 	return "the scope " + strings.Join(lacks, ", or ")
 }
+
+// ScopeOf fills a scope's template in.
+func ScopeOf(template, task string) string { return strings.ReplaceAll(template, taskHole, task) }
 
 // satisfied is Taskcluster's rule: a held scope that ends in "*" stands for all
 // that begin with the rest of it; a "*" elsewhere is a letter like any other.

@@ -1,4 +1,4 @@
-package api
+package config
 
 import (
 	"testing"
@@ -33,8 +33,8 @@ func TestSatisfied(t *testing.T) {
 func TestOneWholeScopeSetOpens(t *testing.T) {
 	t.Parallel()
 	sets := [][]string{{"a:{task_name}", "b"}, {"c:{task_name}"}}
-	require.Empty(t, missingScopes(sets, "ping", []string{"a:ping", "b"}))
-	require.Empty(t, missingScopes(sets, "ping", []string{"c:ping"}))
-	require.Equal(t, "the scope b, or c:ping", missingScopes(sets, "ping", []string{"a:ping"}))
-	require.Equal(t, "the scope a:ping and b, or c:ping", missingScopes(sets, "ping", []string{"a:reboot", "c:reboot"}))
+	require.Empty(t, MissingScopes(sets, "ping", []string{"a:ping", "b"}))
+	require.Empty(t, MissingScopes(sets, "ping", []string{"c:ping"}))
+	require.Equal(t, "the scope b, or c:ping", MissingScopes(sets, "ping", []string{"a:ping"}))
+	require.Equal(t, "the scope a:ping and b, or c:ping", MissingScopes(sets, "ping", []string{"a:reboot", "c:reboot"}))
 }
