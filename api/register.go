@@ -162,18 +162,31 @@ func saysUnknown(err error) bool {
 	return json.Unmarshal([]byte(e.CallSummary.HTTPResponseBody), &answer) == nil && answer.Code == "ResourceNotFound"
 }
 
-// newQueue returns a client whose calls end in time: without settings of its own
-// it tries for 15 minutes. What it declares may be declared twice.
+// newQueue returns a client whose calls end in time.
 func newQueue(ctx context.Context, cfg config.Taskcluster) *tcqueue.Queue {
+	q := tcqueue.New(&tcclient.Credentials{ClientID: cfg.ClientID, AccessToken: cfg.AccessToken.Reveal()}, cfg.RootURL)
+	q.Context = ctx
+	q.HTTPClient, q.HTTPBackoffClient = inTime(cfg)
+	return q
+}
+
+// inTime makes a client's calls end in time: without settings of its own it tries
+// for 15 minutes. What is declared may be declared twice.
+func inTime(cfg config.Taskcluster) (*http.Client, *httpbackoff.Client) {
 	timeout := cfg.Timeout.D()
 	settings := backoff.NewExponentialBackOff()
 	settings.InitialInterval, settings.MaxInterval, settings.MaxElapsedTime = timeout/20, timeout/5, timeout*3/5
-	q := tcqueue.New(&tcclient.Credentials{ClientID: cfg.ClientID, AccessToken: cfg.AccessToken.Reveal()}, cfg.RootURL)
-	q.Context, q.HTTPBackoffClient = ctx, &httpbackoff.Client{BackOffSettings: settings}
-	q.HTTPClient = &http.Client{
+	return &http.Client{
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true},
+	}, &httpbackoff.Client{BackOffSettings: settings}
+}
+
+// statusOf returns the status of an answer that is an error; 0 if there was none.
+func statusOf(err error) int {
+	if bad, ok := errors.AsType[httpbackoff.BadHttpResponseCode](cause(err)); ok {
+		return bad.HttpResponseCode
 	}
-	return q
+	return 0
 }
