@@ -56,9 +56,10 @@ func NewTaskcluster(clients ...Client) (*Taskcluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	issuer := Client{ID: "static/taskcluster/queue", AccessToken: slugid.V4() + slugid.V4(), Scopes: []string{"*"}}
 	return &Taskcluster{
-		ClaimLife: claimLife, ClaimPoll: claimPoll, Auth: NewAuth(clients...), calls: calls,
-		issuer:  tcclient.Credentials{ClientID: "static/taskcluster/queue", AccessToken: slugid.V4() + slugid.V4()},
+		ClaimLife: claimLife, ClaimPoll: claimPoll, Auth: NewAuth(append(clients, issuer)...), calls: calls,
+		issuer:  tcclient.Credentials{ClientID: issuer.ID, AccessToken: issuer.AccessToken},
 		changed: make(chan struct{}), tasks: map[string]*queueTask{}, hooks: map[string]json.RawMessage{},
 		roles: map[string][]string{}, uploads: map[string]*queueArtifact{},
 	}, nil

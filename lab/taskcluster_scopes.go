@@ -1,17 +1,11 @@
 package lab
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
-
-	tcclient "github.com/taskcluster/taskcluster/v44/clients/client-go"
 )
 
 // who checks a request's Hawk header, by the client's own key or by that of
@@ -27,66 +21,16 @@ func (t *Taskcluster) who(r *http.Request) (client string, scopes []string, err 
 	}
 	resource, host, port := r.RequestURI, at.Addr().String(), int(at.Port())
 	q := question{Method: &r.Method, Resource: &resource, Host: &host, Port: &port, Authorization: header}
-	fields, err := parseHawk(header)
-	if err != nil {
-		return "", nil, refuse(http.StatusUnauthorized, "AuthenticationFailed", "%s", err)
-	}
-	if certificate := certificateOf(fields["ext"]); certificate != nil {
-		scopes, err = t.temporary(q, fields, *certificate)
-	} else {
-		fields, scopes, err = t.login(q)
-	}
+	fields, scopes, err := t.login(q)
 	if err != nil {
 		return "", nil, refuse(http.StatusUnauthorized, "AuthenticationFailed", "%s", err)
 	}
 	return fields["id"], scopes, nil
 }
 
-func certificateOf(ext string) *tcclient.Certificate {
-	var limits struct {
-		Certificate *tcclient.Certificate `json:"certificate"`
-	}
-	text, err := base64.StdEncoding.DecodeString(ext)
-	if err != nil || json.Unmarshal(text, &limits) != nil {
-		return nil
-	}
-	return limits.Certificate
-}
-
-// temporary checks temporary credentials as the auth service does (services/auth,
-// signaturevalidator.js): the certificate's signature, its times, and the MAC by
-// the key that its seed gives.
-func (t *Taskcluster) temporary(q question, fields map[string]string, c tcclient.Certificate) ([]string, error) {
-	signed := c
-	if err := signed.Sign(t.issuer.AccessToken, fields["id"]); err != nil || signed.Signature != c.Signature || c.Issuer != t.issuer.ClientID {
-		return nil, refusal("ext.certificate.signature is not valid")
-	}
-	now := t.Now()
-	if now.Before(time.UnixMilli(c.Start).Add(-certificateSkew)) || now.After(time.UnixMilli(c.Expiry).Add(t.skew())) {
-		return nil, refusal("ext.certificate.expiry < now")
-	}
-	key := hmacURL(t.issuer.AccessToken, c.Seed)
-	if hawkMAC(key, q, fields) != fields["mac"] {
-		return nil, refusal("Unauthorized: Bad mac")
-	}
-	seconds, err := strconv.ParseInt(fields["ts"], 10, 64)
-	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > hawkSkew {
-		return nil, refusal("Unauthorized: Stale timestamp")
-	}
-	return append(c.Scopes, anonymousScope), nil
-}
-
 // certificateSkew is how far the times of a certificate may be off (services/auth,
 // signaturevalidator.js: 5 minutes).
 const certificateSkew = 5 * time.Minute
-
-// skew is none where claims are made short, so that a test sees credentials expire.
-func (t *Taskcluster) skew() time.Duration {
-	if t.ClaimLife < claimLife {
-		return 0
-	}
-	return certificateSkew
-}
 
 // issue gives a run of a task its credentials (services/queue, task-creds.js).
 func (t *Taskcluster) issue(task *queueTask, run *queueRun) (map[string]any, error) {
@@ -143,13 +87,6 @@ func parts(list any, lists map[string][]string) []any {
 		}
 	}
 	return out
-}
-
-// hmacURL is the key of temporary credentials (clients/client-go, creds.go).
-func hmacURL(key, seed string) string {
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(seed))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 func filled(template string, values map[string]string) string {

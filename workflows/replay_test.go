@@ -85,6 +85,7 @@ func TestStoredHistoriesReplay(t *testing.T) {
 func replay(history *historypb.History) error {
 	replayer := worker.NewWorkflowReplayer()
 	Register(replayer)
+	RegisterTaskcluster(replayer)
 	// The code asks for its own ID: under another one it would run as a child.
 	id := history.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowId()
 	return replayer.ReplayWorkflowHistoryWithOptions(nil, history, worker.ReplayWorkflowHistoryOptions{
@@ -149,6 +150,7 @@ func registered(t *testing.T) []string {
 	t.Helper()
 	r := &registry{WorkflowReplayer: worker.NewWorkflowReplayer()}
 	Register(r)
+	RegisterTaskcluster(r)
 	require.NotEmpty(t, r.names)
 	return slices.Sorted(slices.Values(r.names))
 }

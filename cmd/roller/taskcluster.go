@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -18,16 +17,12 @@ func taskclusterCommand(logger *slog.Logger) *cobra.Command {
 		Short:   "Run the tasks of a Taskcluster task queue as jobs",
 		GroupID: "serve",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return serveTaskcluster(cmd.Context(), logger) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return measured(cmd.Context(), logger, serveTaskcluster) },
 	}
 }
 
 // serveTaskcluster claims tasks until ctx ends.
-func serveTaskcluster(ctx context.Context, logger *slog.Logger) error {
-	cfg, err := config.Load(os.Environ())
-	if err != nil {
-		return err
-	}
+func serveTaskcluster(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics) error {
 	if err := cfg.ValidateTaskcluster(); err != nil {
 		return err
 	}
@@ -35,7 +30,7 @@ func serveTaskcluster(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	c, namespace, err := starter.Dial(logger)
+	c, namespace, err := starter.Dial(logger, m.handler)
 	if err != nil {
 		return err
 	}
