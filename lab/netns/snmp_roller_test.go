@@ -20,9 +20,10 @@ import (
 // The variable that names the inventory and the action of TestSNMPInside.
 const snmpOrders = "ROLLER_NETNS_SNMP"
 
-// snmpOrder is one action of roller's, and how it ended.
+// snmpOrder is one action of roller's, on an outlet or by IPMI, and how it ended.
 type snmpOrder struct {
 	Environ []string                 `json:"environ"`
+	IPMI    string                   `json:"ipmi"` // the machine's worker ID; "" is the first one's outlet
 	Action  activities.Action        `json:"action"`
 	Result  activities.CommandResult `json:"result"`
 	Error   string                   `json:"error"`
@@ -44,8 +45,14 @@ func TestSNMPInside(t *testing.T) {
 	v, err := config.LoadInventory(cfg.Files)
 	require.NoError(t, err)
 	a := activities.New(cfg, func() *config.Inventory { return v })
-	o.Result, err = a.SNMPOutlet(t.Context(), activities.Command{
-		Machine: v.Machines()[0].Name, Action: o.Action, Target: activities.TargetOf(v.Machines()[0], "snmp_rebootdelay"),
+	m, do, task := v.Machines()[0], a.SNMPOutlet, "snmp_rebootdelay"
+	if o.IPMI != "" {
+		m, err = v.Resolve(o.IPMI, "mdc1")
+		require.NoError(t, err)
+		do, task = a.IPMIPower, "ipmi_off"
+	}
+	o.Result, err = do(t.Context(), activities.Command{
+		Machine: m.Name, Action: o.Action, Target: activities.TargetOf(m, task),
 	})
 	if err != nil {
 		o.Error = err.Error()
@@ -73,8 +80,14 @@ func roll(t *testing.T, l *Lab, entry map[string]any, environ []string, action a
 	for name, value := range env {
 		o.Environ = append([]string{name + "=" + value}, o.Environ...)
 	}
-	path := filepath.Join(dir, "orders.json")
-	text, err = json.Marshal(o)
+	return carryOut(t, l, o)
+}
+
+// carryOut has the child do what an order says.
+func carryOut(t *testing.T, l *Lab, o snmpOrder) snmpOrder {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "orders.json")
+	text, err := json.Marshal(o)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, text, 0o600))
 	child := l.Command(t.Context(), os.Args[0], "-test.run=^TestSNMPInside$")
