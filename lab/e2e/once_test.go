@@ -165,6 +165,9 @@ func killAt(t *testing.T, at lab.Moment) {
 		jobs[m] = s.job(t, commands[m.Spec().WorkerID].task, m)
 	}
 	reached()
+	for _, job := range jobs { // of an attempt of which nothing was heard nothing is known
+		require.Eventually(t, func() bool { return s.underWay(t, job) }, time.Minute, 50*time.Millisecond, job.WorkflowID)
+	}
 	s.Workers[0].Kill()
 	release()
 	_, err := s.StartWorker()
