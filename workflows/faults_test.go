@@ -187,6 +187,17 @@ func TestCancelledPowerStepSaysWhatWasSent(t *testing.T) {
 	require.Equal(t, "chassis power off", r.Attempts[0].Sent)
 }
 
+// A ladder that is cancelled says what is not known of its last command.
+func TestCancelledCommandSaysThatItIsUnknown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "reboot", "ipmi_reset", "file_bugzilla_bug")
+	w.answers = []answer{{err: temporal.NewCanceledError(activities.CommandResult{Sent: "chassis power reset", Unknown: "no reply"})}}
+	r, err := w.run(t, "reboot")
+	require.True(t, temporal.IsCanceledError(err))
+	require.Equal(t, Cancelled, r.Attempts[0].Outcome)
+	require.Equal(t, "no reply", r.Attempts[0].Why)
+}
+
 // power_on and restore started by hand, or for another spelling, hold the
 // machine's own ID or do nothing.
 func TestPowerOnUnderAForeignIDTouchesNothing(t *testing.T) {

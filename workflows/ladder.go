@@ -107,6 +107,10 @@ func (r *run) settle(ctx workflow.Context, out *activities.CommandResult, err er
 		return true, nil
 	}
 	if cancelled(ctx, err) {
+		at.Why = out.Unknown
+		if temporal.IsTimeoutError(err) { // the cancel found a lost worker
+			at.Why = reason(err) + "; it may have been sent"
+		}
 		return true, err
 	}
 	at.Why = reason(err) + "; it may have been sent"
