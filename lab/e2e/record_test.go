@@ -45,6 +45,8 @@ func (s *site) record(t *testing.T) {
 		require.NoError(t, err)
 		for _, e := range list.GetExecutions() {
 			id := e.GetExecution()
+			now, err := s.client.DescribeWorkflowExecution(ctx, id.GetWorkflowId(), id.GetRunId())
+			require.NoError(t, err) // a list is a moment late with what a run has said of itself
 			history := &historypb.History{}
 			iter := s.client.GetWorkflowHistory(ctx, id.GetWorkflowId(), id.GetRunId(), false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 			for iter.HasNext() {
@@ -53,7 +55,7 @@ func (s *site) record(t *testing.T) {
 				forget(event.ProtoReflect())
 				history.Events = append(history.Events, event)
 			}
-			name := fmt.Sprintf("%s-%s-%s.json.gz", e.GetType().GetName(), ending(e), course(history))
+			name := fmt.Sprintf("%s-%s-%s.json.gz", e.GetType().GetName(), ending(now.GetWorkflowExecutionInfo()), course(history))
 			require.NoError(t, store(filepath.Join(dir, name), history))
 		}
 		if page = list.GetNextPageToken(); len(page) == 0 {
