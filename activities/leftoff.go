@@ -37,6 +37,9 @@ type RecalledOff struct {
 	Off    Command `json:"off"`
 	Timing Timing  `json:"timing"`         // of this worker: the run's own times are over
 	FQDN   string  `json:"fqdn,omitempty"` // "" of a machine that has left the inventory
+	Site   string  `json:"site,omitempty"` // as Plan has them
+	// OwnWorkers says that only the site's own workers reach the machine.
+	OwnWorkers bool `json:"own_workers,omitempty"`
 	// Bugs says that there may be a bug which says that the machine is off.
 	Bugs bool `json:"bugs,omitempty"`
 	// Lost says that the run's history is gone, so that the device is the one
@@ -98,6 +101,7 @@ func (a *Activities) RecallOff(ctx context.Context, left LeftOff) (RecalledOff, 
 	if recorded {
 		name = out.Off.Machine
 	}
+	out.Site, out.OwnWorkers = siteOf(a.Config, name)
 	m, err := a.Inventory().Resolve(name.WorkerID, name.WorkerGroup)
 	if err == nil {
 		out.FQDN, out.Bugs = m.FQDN, missing(a.Config, m, "file_bugzilla_bug") == ""

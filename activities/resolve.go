@@ -24,8 +24,11 @@ type Plan struct {
 	FQDN    string      `json:"fqdn"`
 	Rungs   []Rung      `json:"rungs,omitempty"`
 	Timing  Timing      `json:"timing"`
-	Site    string      `json:"site"`             // from which its canaries are seen
+	Site    string      `json:"site"`             // the network it stands in; its worker group, if SITES has none
 	NoBug   string      `json:"no_bug,omitempty"` // why no bug can be filed
+
+	// OwnWorkers says that only the site's own workers reach the machine.
+	OwnWorkers bool `json:"own_workers,omitempty"`
 }
 
 // Rung is one entry of the ladder.
@@ -93,7 +96,8 @@ const bugRung = "file_bugzilla_bug"
 // PlanFor says what a task would do on a machine, without a word to any device.
 // It fails with NoRung where no rung of the task can be tried.
 func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
-	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg), Site: m.WorkerGroup, NoBug: missing(cfg, m, bugRung)}
+	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg), NoBug: missing(cfg, m, bugRung)}
+	plan.Site, plan.OwnWorkers = siteOf(cfg, m.Name)
 	if plan.NoBug == "" && !slices.Contains(cfg.Ladder.Methods, bugRung) {
 		plan.NoBug = bugRung + " is not in REBOOT_METHODS"
 	}
@@ -123,6 +127,15 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 		return Plan{}, meaning(NoRung, "%s on %s: nothing to try (%s)", task, m.FQDN, strings.Join(why, "; "))
 	}
 	return plan, nil
+}
+
+// siteOf returns the network that a machine stands in, and whether it has workers
+// of its own.
+func siteOf(cfg *config.Config, m config.Name) (site string, own bool) {
+	if site := cfg.Sites.Of(m.WorkerGroup); site != "" {
+		return site, true
+	}
+	return m.WorkerGroup, false
 }
 
 // missing says what the inventory or the environment lacks for a rung; "" if nothing.

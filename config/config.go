@@ -13,6 +13,7 @@ type Config struct {
 	Taskcluster   Taskcluster
 	Ladder        Ladder
 	Sight         Sight
+	Sites         Sites // SITES: networks with workers of their own
 	Devices       Devices
 	Bugzilla      Bugzilla
 	Files         Files

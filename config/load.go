@@ -36,6 +36,7 @@ func (e *environ) config() *Config {
 	c.Taskcluster = e.taskcluster(byConfiguration[c.Configuration].taskcluster)
 	c.Ladder = e.ladder()
 	c.Sight = e.sight()
+	c.Sites = e.sites("SITES")
 	c.Devices = e.devices()
 	c.Bugzilla = Bugzilla{
 		URL:             e.url("BUGZILLA_URL", ""),

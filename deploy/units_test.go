@@ -23,7 +23,7 @@ func readUnits(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	paths, err := filepath.Glob("systemd/*.service")
 	require.NoError(t, err)
-	require.Len(t, paths, 6)
+	require.Len(t, paths, 7)
 	units := map[string]map[string][]string{}
 	for _, path := range paths {
 		f, err := os.Open(path)
@@ -56,7 +56,7 @@ func TestUnits(t *testing.T) {
 			require.Equal(t, []string{want}, u[key], "%s: %s", path, key)
 		}
 		capabilities := ""
-		if path == "systemd/roller-worker.service" {
+		if strings.HasPrefix(path, "systemd/roller-worker") {
 			capabilities = "CAP_NET_RAW"
 			stop, err := strconv.Atoi(u["TimeoutStopSec"][0])
 			require.NoError(t, err)

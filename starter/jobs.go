@@ -90,7 +90,7 @@ func (s *Starter) Show(ctx context.Context, workflowID, runID string) (View, err
 		var r workflows.Result
 		if value.Get(&r) == nil {
 			v.Result, v.Live = &r, true
-			r.Now = cmp.Or(waiting(answer.GetPendingActivities()), r.Now)
+			r.Now = cmp.Or(waiting(answer.GetPendingActivities()), s.deserted(ctx, &r, answer.GetPendingActivities()), r.Now)
 			return v, nil
 		}
 	}

@@ -5,50 +5,84 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 // Worker serves roller's task queues.
 type Worker struct {
-	commands worker.Worker // workflows, and activities that speak with devices
-	watches  worker.Worker // activities that wait for machines
+	queues map[string]worker.Worker // by name
 }
 
-// New registers the workflows and activities on the two task queues. A stopping
-// worker lets its commands end for WORKER_STOP_TIMEOUT.
-func New(c client.Client, a *activities.Activities) *Worker {
-	stop := a.Config.Ladder.StopTimeout.D()
-	w := &Worker{
-		commands: worker.New(c, workflows.TaskQueue, worker.Options{
-			WorkerStopTimeout:                  stop,
-			MaxConcurrentActivityExecutionSize: a.Config.Ladder.CommandSlots,
-		}),
-		watches: worker.New(c, workflows.WatchTaskQueue, worker.Options{
-			WorkerStopTimeout:                  stop,
-			MaxConcurrentActivityExecutionSize: a.Config.Ladder.WatchSlots,
-			DisableWorkflowWorker:              true,
-		}),
+// New registers workflows and activities on the task queues that this process
+// serves: those of the given sites, or without any the ones of all that belongs
+// to no site: workflows, lookups, bugs, and machines that everyone reaches. A
+// stopping worker lets its commands end for WORKER_STOP_TIMEOUT.
+func New(c client.Client, a *activities.Activities, sites ...string) *Worker {
+	w := &Worker{queues: map[string]worker.Worker{}}
+	if len(sites) == 0 {
+		central := worker.New(c, workflows.TaskQueue, commands(a.Config))
+		workflows.Register(central)
+		central.RegisterActivity(a)
+		w.queues[workflows.TaskQueue] = central
+		w.activities(c, a, workflows.WatchTaskQueue, watches(a.Config))
 	}
-	workflows.Register(w.commands)
-	w.commands.RegisterActivity(a)
-	w.watches.RegisterActivity(a)
+	for _, site := range sites {
+		own := commands(a.Config)
+		own.DisableWorkflowWorker = true
+		w.activities(c, a, workflows.SiteQueue(site), own)
+		w.activities(c, a, workflows.SiteWatchQueue(site), watches(a.Config))
+	}
 	return w
+}
+
+// Everything returns a worker of all task queues: for one machine that reaches
+// all sites.
+func Everything(c client.Client, a *activities.Activities) *Worker {
+	w := New(c, a)
+	if sites := a.Config.Sites.Names(); len(sites) > 0 {
+		maps.Copy(w.queues, New(c, a, sites...).queues)
+	}
+	return w
+}
+
+func (w *Worker) activities(c client.Client, a *activities.Activities, queue string, o worker.Options) {
+	served := worker.New(c, queue, o)
+	served.RegisterActivity(a)
+	w.queues[queue] = served
+}
+
+// commands are the options of activities that speak with devices.
+func commands(c *config.Config) worker.Options {
+	return worker.Options{
+		WorkerStopTimeout:                  c.Ladder.StopTimeout.D(),
+		MaxConcurrentActivityExecutionSize: c.Ladder.CommandSlots,
+	}
+}
+
+// watches are those of activities that wait for machines.
+func watches(c *config.Config) worker.Options {
+	return worker.Options{
+		WorkerStopTimeout:                  c.Ladder.StopTimeout.D(),
+		MaxConcurrentActivityExecutionSize: c.Ladder.WatchSlots,
+		DisableWorkflowWorker:              true,
+	}
 }
 
 // Run serves until ctx ends, then stops gracefully: commands under way end,
 // waits are handed to another worker.
 func (w *Worker) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	queues := map[string]worker.Worker{workflows.TaskQueue: w.commands, workflows.WatchTaskQueue: w.watches}
 	var stop sync.WaitGroup
 	defer func() { cancel(); stop.Wait() }()
-	for queue, served := range queues {
+	for queue, served := range w.queues {
 		if err := served.Start(); err != nil {
 			return fmt.Errorf("start the worker of task queue %s: %w", queue, err)
 		}

@@ -52,7 +52,7 @@ func (r *run) awaitSight(ctx workflow.Context, why string, since time.Time, sett
 		return r.endBlind(ctx, why, since)
 	}
 	var sight activities.Sight
-	err := workflow.ExecuteActivity(forWatch(ctx, t, left, r.attempt().Rung+": await sight of "+r.plan.Site), a.AwaitSight,
+	err := workflow.ExecuteActivity(forWatch(ctx, r.plan, left, r.attempt().Rung+": await sight of "+r.plan.Site), a.AwaitSight,
 		activities.Pause{Machine: r.plan.Machine, Timeout: config.Duration(left), Settle: settle}).Get(ctx, &sight)
 	switch {
 	case cancelled(ctx, err):

@@ -19,6 +19,13 @@ const (
 	WatchTaskQueue = "roller.watch"
 )
 
+// SiteQueue is the task queue of the commands and reads of a site of SITES: only
+// workers of the site serve it.
+func SiteQueue(site string) string { return TaskQueue + "." + site }
+
+// SiteWatchQueue is that of its waits.
+func SiteWatchQueue(site string) string { return SiteQueue(site) + ".watch" }
+
 // Workflow types that are no task's name. (A task's workflow type is the
 // task's own name, so that a person can start one by hand.)
 const (
@@ -131,6 +138,7 @@ type Result struct {
 	WorkerID    string                    `json:"worker_id"`
 	WorkerGroup string                    `json:"worker_group"`
 	FQDN        string                    `json:"fqdn,omitempty"`
+	Site        string                    `json:"site,omitempty"` // of SITES, if the machine is reached by its workers only
 	Outcome     Outcome                   `json:"outcome"`
 	Off         bool                      `json:"off,omitempty"` // roller powered the machine off and has not seen it on again
 	Why         string                    `json:"why,omitempty"`

@@ -69,6 +69,7 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 	}
 	m := r.plan.Machine
 	r.result.WorkerID, r.result.WorkerGroup, r.result.FQDN = m.WorkerID, m.WorkerGroup, r.plan.FQDN
+	r.nameSite()
 	if id := info.WorkflowExecution.ID; exclusive(r.result.Task) && id != MachineID(m) {
 		if strings.HasPrefix(id, machinePrefix) && id != MachineID(spelled(in)) {
 			return r.end(ctx, temporal.NewNonRetryableApplicationError(id+" is not "+m.String()+"'s ID", string(activities.BadInput), nil))
@@ -80,6 +81,13 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 		return r.end(ctx, err)
 	}
 	return r.end(ctx, do(ctx, r))
+}
+
+// nameSite has the result say whose workers the job depends on.
+func (r *run) nameSite() {
+	if r.plan.OwnWorkers {
+		r.result.Site = r.plan.Site
+	}
 }
 
 // firstRung is the rung that will be tried first. It is told together with the
@@ -185,7 +193,7 @@ func spelled(in Job) config.Name {
 // read asks a device or a machine something and keeps the answer.
 func (r *run) read(ctx workflow.Context, s step) error {
 	var out activities.ReadResult
-	err := workflow.ExecuteActivity(forRead(ctx, r.plan.Timing, r.result.Task+" "+r.plan.Machine.String()), s.activity,
+	err := workflow.ExecuteActivity(forRead(ctx, r.plan, r.result.Task+" "+r.plan.Machine.String()), s.activity,
 		activities.Read{Machine: r.plan.Machine, RungRetry: r.plan.Timing.RungRetry, JobID: MachineID(r.plan.Machine)}).Get(ctx, &out)
 	if err != nil {
 		return err

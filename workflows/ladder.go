@@ -65,7 +65,7 @@ func (r *run) command(ctx workflow.Context, s step, target activities.Target) er
 	var out activities.CommandResult
 	err := r.seeing(ctx, func() (string, error) {
 		r.show(ctx, "sending the command, then watching for the machine to go down")
-		return unsighted(carryOut(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, activities.Command{
+		return unsighted(carryOut(forCommand(ctx, r.plan, r.attempt().Rung), s.activity, activities.Command{
 			Machine: r.plan.Machine, Action: s.action, Target: target, Since: r.since,
 			DownTimeout: r.plan.Timing.Down, RungRetry: r.plan.Timing.RungRetry,
 		}, &out))
@@ -215,7 +215,7 @@ func (r *run) awaitDown(ctx workflow.Context, out *activities.CommandResult) err
 	}
 	r.show(ctx, "watching for the machine to go down")
 	t := r.plan.Timing
-	return workflow.ExecuteActivity(forWatch(ctx, t, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
+	return workflow.ExecuteActivity(forWatch(ctx, r.plan, t.Down.D(), r.attempt().Rung+": await down"), a.AwaitDown,
 		activities.Watch{Machine: r.plan.Machine, Baseline: out.Baseline, Timeout: t.Down}).Get(ctx, &out.Watch)
 }
 
@@ -285,7 +285,7 @@ func (r *run) seeUp(ctx workflow.Context, b activities.Baseline, limit config.Du
 		began := workflow.Now(ctx)
 		r.show(ctx, "waiting for the machine to come back, until "+began.Add(left.D()).UTC().Format(clock))
 		up = activities.Sight{}
-		err := workflow.ExecuteActivity(forWatch(ctx, r.plan.Timing, left.D(), r.attempt().Rung+": await up"), a.AwaitUp,
+		err := workflow.ExecuteActivity(forWatch(ctx, r.plan, left.D(), r.attempt().Rung+": await up"), a.AwaitUp,
 			activities.Watch{Machine: r.plan.Machine, Baseline: b, Timeout: left}).Get(ctx, &up)
 		if err != nil || !up.Blind {
 			return "", err

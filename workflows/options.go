@@ -17,6 +17,22 @@ const onTry = time.Hour
 // rung's command: a command that kills its worker must not be tried for ever.
 const lostTries = 3
 
+// commandsQueue and watchesQueue are where the activities that touch a machine go:
+// to the workers of its site, where it has workers of its own.
+func commandsQueue(p activities.Plan) string {
+	if p.OwnWorkers {
+		return SiteQueue(p.Site)
+	}
+	return TaskQueue
+}
+
+func watchesQueue(p activities.Plan) string {
+	if p.OwnWorkers {
+		return SiteWatchQueue(p.Site)
+	}
+	return WatchTaskQueue
+}
+
 // once is the policy of a power command: only an error that says that nothing
 // was sent leads to another attempt. A worker that vanished may have sent it, and
 // the workflow looks how far it had come.
@@ -32,9 +48,10 @@ func once(t activities.Timing) *temporal.RetryPolicy {
 
 // forCommand: the workflow waits for a command to end even when it is
 // cancelled, because only the activity knows whether it was sent.
-func forCommand(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
+func forCommand(ctx workflow.Context, p activities.Plan, summary string) workflow.Context {
+	t := p.Timing
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:           TaskQueue,
+		TaskQueue:           commandsQueue(p),
 		StartToCloseTimeout: t.Turn.D() + t.Down.D() + t.Command.D(),
 		HeartbeatTimeout:    t.Heartbeat.D(),
 		WaitForCancellation: true,
@@ -44,8 +61,9 @@ func forCommand(ctx workflow.Context, t activities.Timing, summary string) workf
 }
 
 // forOff: one that asks the operating system first waits for it.
-func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Context {
-	ctx = forCommand(ctx, t, rung+": off")
+func forOff(ctx workflow.Context, p activities.Plan, rung string) workflow.Context {
+	t := p.Timing
+	ctx = forCommand(ctx, p, rung+": off")
 	if settles(rung) {
 		ctx = workflow.WithStartToCloseTimeout(ctx, t.Turn.D()+t.Down.D()+t.SoftOff.D()+t.Command.D())
 	}
@@ -54,13 +72,14 @@ func forOff(ctx workflow.Context, t activities.Timing, rung string) workflow.Con
 
 // forOn: powering on may be repeated without harm, so every error is retried,
 // for as long as one try of the caller's loop lasts.
-func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, pending bool, summary string) workflow.Context {
+func forOn(ctx workflow.Context, p activities.Plan, limit time.Duration, pending bool, summary string) workflow.Context {
+	t := p.Timing
 	try := t.Turn.D() + t.Command.D()
 	if pending { // an off under way is waited for
 		try += t.SoftOff.D()
 	}
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:              TaskQueue,
+		TaskQueue:              commandsQueue(p),
 		StartToCloseTimeout:    try,
 		ScheduleToCloseTimeout: max(limit, try),
 		HeartbeatTimeout:       t.Heartbeat.D(),
@@ -71,9 +90,10 @@ func forOn(ctx workflow.Context, t activities.Timing, limit time.Duration, pendi
 
 // forWatch: a long heartbeating wait; a worker that stops or dies hands it to
 // another. The workflow sees a cancel at once.
-func forWatch(ctx workflow.Context, t activities.Timing, limit time.Duration, summary string) workflow.Context {
+func forWatch(ctx workflow.Context, p activities.Plan, limit time.Duration, summary string) workflow.Context {
+	t := p.Timing
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:           WatchTaskQueue,
+		TaskQueue:           watchesQueue(p),
 		StartToCloseTimeout: limit + time.Minute,
 		HeartbeatTimeout:    t.Heartbeat.D(),
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1.5, MaximumInterval: 10 * time.Second},
@@ -84,9 +104,10 @@ func forWatch(ctx workflow.Context, t activities.Timing, limit time.Duration, su
 // forRead: a question to a device. It may be asked again; the activity itself
 // says for how long, because waits for its turn do not count. The limit is for
 // workers that are lost one after the other.
-func forRead(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
+func forRead(ctx workflow.Context, p activities.Plan, summary string) workflow.Context {
+	t := p.Timing
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:              TaskQueue,
+		TaskQueue:              commandsQueue(p),
 		StartToCloseTimeout:    t.Turn.D() + t.Command.D(),
 		ScheduleToCloseTimeout: t.TurnLimit.D() + t.RungRetry.D() + t.Command.D(),
 		HeartbeatTimeout:       t.Heartbeat.D(),
@@ -96,8 +117,9 @@ func forRead(ctx workflow.Context, t activities.Timing, summary string) workflow
 }
 
 // forClear: it may be repeated, for as long as a command is tried.
-func forClear(ctx workflow.Context, t activities.Timing, summary string) workflow.Context {
-	ctx = forRead(ctx, t, summary)
+func forClear(ctx workflow.Context, p activities.Plan, summary string) workflow.Context {
+	t := p.Timing
+	ctx = forRead(ctx, p, summary)
 	ctx = workflow.WithScheduleToCloseTimeout(ctx, max(t.RungRetry.D(), t.Command.D()))
 	return workflow.WithRetryPolicy(ctx, temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1})
 }

@@ -27,7 +27,7 @@ func (r *run) offWaitOn(ctx workflow.Context, s step, target activities.Target) 
 	err := r.seeing(ctx, func() (string, error) {
 		r.result.Off = true
 		r.show(ctx, "powering off")
-		blind, err := unsighted(carryOut(forOff(ctx, r.plan.Timing, rung), s.activity, command, &off))
+		blind, err := unsighted(carryOut(forOff(ctx, r.plan, rung), s.activity, command, &off))
 		r.result.Off = blind == ""
 		return blind, err
 	})
@@ -100,7 +100,7 @@ func (r *run) powerOn(ctx workflow.Context, s step, on activities.Command) bool 
 	r.show(dctx, "powering on")
 	deadline := workflow.Now(dctx).Add(t.OnLimit.D())
 	for limit := t.OnAlarm.D(); ; limit = onTry {
-		err := workflow.ExecuteActivity(forOn(dctx, t, limit, on.Pending, r.attempt().Rung+": on"), s.activity, on).Get(dctx, nil)
+		err := workflow.ExecuteActivity(forOn(dctx, r.plan, limit, on.Pending, r.attempt().Rung+": on"), s.activity, on).Get(dctx, nil)
 		if err == nil {
 			r.result.Off, r.result.Why = false, ""
 			if err := r.tell(dctx, AttrOff.ValueUnset()); err != nil {
@@ -129,7 +129,7 @@ func (r *run) power(ctx workflow.Context, s step) error {
 	r.result.Attempts = append(r.result.Attempts, Attempt{Rung: r.result.Task, StartedAt: workflow.Now(ctx), Outcome: Running})
 	r.show(ctx, "setting the power state")
 	var out activities.CommandResult
-	err := carryOut(forCommand(ctx, r.plan.Timing, r.result.Task), s.activity, activities.Command{
+	err := carryOut(forCommand(ctx, r.plan, r.result.Task), s.activity, activities.Command{
 		Machine: r.plan.Machine, Action: s.action, Target: r.plan.Rungs[0].Target, RungRetry: r.plan.Timing.RungRetry,
 	}, &out)
 	at := r.attempt()

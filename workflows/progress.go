@@ -46,6 +46,9 @@ func (res Result) Markdown() string {
 	if res.Outcome != Running {
 		b.WriteString(fmt.Sprintf("Ended: **%s** %s\n\n", res.Outcome, res.Why))
 	}
+	if res.Site != "" && res.Outcome == Running {
+		b.WriteString(fmt.Sprintf("Site: %s, by its own workers (task queue `%s`)\n\n", res.Site, SiteQueue(res.Site)))
+	}
 	if res.Bug != nil {
 		b.WriteString(fmt.Sprintf("Bug: %s\n\n", res.Bug))
 	}

@@ -40,7 +40,7 @@ func (r *run) install(ctx workflow.Context, s step, target activities.Target) er
 	}
 	err := r.seeing(ctx, func() (string, error) {
 		r.show(ctx, "setting network boot for once, power-cycling, then watching for the machine to go down")
-		i.sendErr = carryOut(forCommand(ctx, r.plan.Timing, r.attempt().Rung), s.activity, i.command, &i.out)
+		i.sendErr = carryOut(forCommand(ctx, r.plan, r.attempt().Rung), s.activity, i.command, &i.out)
 		i.left = i.left || i.netbootLeft()
 		return unsighted(i.sendErr)
 	})
@@ -73,7 +73,7 @@ func (i *installation) await(ctx workflow.Context) error {
 	base := i.out.Baseline
 	base.Down = true
 	var up activities.Sight
-	err := workflow.ExecuteActivity(forWatch(ctx, t, limit, i.attempt().Rung+": await the installed machine"), a.AwaitInstalled,
+	err := workflow.ExecuteActivity(forWatch(ctx, i.plan, limit, i.attempt().Rung+": await the installed machine"), a.AwaitInstalled,
 		activities.Watch{Machine: i.plan.Machine, Baseline: base, Timeout: config.Duration(limit), Settle: t.ReimageSettle}).Get(ctx, &up)
 	if err != nil {
 		return i.unseen(ctx, err)
@@ -128,7 +128,7 @@ func (i *installation) hasPower(ctx workflow.Context) error {
 // powerOnce reads the power, and powers the machine on if it is off.
 func (i *installation) powerOnce(ctx workflow.Context, out *activities.CommandResult) error {
 	t := i.plan.Timing
-	return workflow.ExecuteActivity(forOn(ctx, t, t.RungRetry.D(), false, i.attempt().Rung+": power"), i.step.activity,
+	return workflow.ExecuteActivity(forOn(ctx, i.plan, t.RungRetry.D(), false, i.attempt().Rung+": power"), i.step.activity,
 		i.command.Undo(false, t.RungRetry)).Get(ctx, out)
 }
 
@@ -176,7 +176,7 @@ func (i *installation) netbootLeft() bool {
 func (i *installation) unset(ctx workflow.Context) string {
 	i.show(ctx, "clearing the network boot if it was not used")
 	var found activities.NetbootCleared
-	err := workflow.ExecuteActivity(forClear(ctx, i.plan.Timing, i.attempt().Rung+": clear network boot"), a.ClearNetboot, i.command).Get(ctx, &found)
+	err := workflow.ExecuteActivity(forClear(ctx, i.plan, i.attempt().Rung+": clear network boot"), a.ClearNetboot, i.command).Get(ctx, &found)
 	switch {
 	case err != nil:
 		return "a network boot may still be set, and the next restart would erase the machine: " + reason(err)

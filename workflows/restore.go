@@ -120,13 +120,16 @@ func (r *run) restore(ctx workflow.Context, left LeftOff) error {
 	}
 	t, on := recalled.Timing, recalled.Off.Undo(settles(left.Rung), recalled.Timing.OnAlarm)
 	r.show(ctx, "powering on "+on.Target.String()+", which run "+left.RunID+" left off")
-	r.plan = activities.Plan{Machine: recalled.Off.Machine, FQDN: recalled.FQDN, Timing: t}
+	r.plan = activities.Plan{
+		Machine: recalled.Off.Machine, FQDN: recalled.FQDN, Timing: t, Site: recalled.Site, OwnWorkers: recalled.OwnWorkers,
+	}
+	r.nameSite()
 	netboot := ""
 	if asRung(left.Rung).kind == install {
-		netboot = clearNetboot(ctx, t, recalled.Off)
+		netboot = clearNetboot(ctx, r.plan, recalled.Off)
 	}
 	var out activities.CommandResult
-	err := workflow.ExecuteActivity(forOn(ctx, t, t.OnAlarm.D(), on.Pending, "power on"), asRung(left.Rung).activity, on).Get(ctx, &out)
+	err := workflow.ExecuteActivity(forOn(ctx, r.plan, t.OnAlarm.D(), on.Pending, "power on"), asRung(left.Rung).activity, on).Get(ctx, &out)
 	if err == nil {
 		r.result.Outcome, r.result.Off = Done, false
 		r.result.Why = "power of " + on.Target.String() + " reads " + out.Power + "; run " + left.RunID + " had left it off"
@@ -152,9 +155,9 @@ func told(err error) bool {
 
 // clearNetboot sees to it that a machine which an installation left off does not
 // boot from the network: nobody waits for it any more.
-func clearNetboot(ctx workflow.Context, t activities.Timing, c activities.Command) string {
+func clearNetboot(ctx workflow.Context, p activities.Plan, c activities.Command) string {
 	var found activities.NetbootCleared
-	err := workflow.ExecuteActivity(forClear(ctx, t, "clear network boot"), a.ClearNetboot, c).Get(ctx, &found)
+	err := workflow.ExecuteActivity(forClear(ctx, p, "clear network boot"), a.ClearNetboot, c).Get(ctx, &found)
 	switch {
 	case err != nil:
 		return "a network boot may still be set: " + reason(err)

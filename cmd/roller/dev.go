@@ -54,7 +54,7 @@ func dev(ctx context.Context, logger *slog.Logger, temporal, database string) (e
 	if err := devSetup(ctx, logger); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
-	return measured(ctx, logger, serveAPI, serveWorker)
+	return measured(ctx, logger, serveAPI, workerOfAll)
 }
 
 // devTemporal is where the dev server listens; its CLI and tctl look there.

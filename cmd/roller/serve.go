@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"github.com/mozilla-platform-ops/roller/activities"
 	"github.com/mozilla-platform-ops/roller/api"
@@ -31,13 +32,39 @@ func apiCommand(logger *slog.Logger) *cobra.Command {
 }
 
 func workerCommand(logger *slog.Logger) *cobra.Command {
-	return &cobra.Command{
-		Use:     "worker",
-		Short:   "Run jobs: climb ladders and speak with machines and their devices",
+	var sites []string
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Run jobs: climb ladders and speak with machines and their devices",
+		Long: `Run jobs. Without --site: the jobs themselves, bugs, and the commands of machines
+that belong to no site of SITES. With it, only the commands and waits of that site's
+machines: such a worker stands in the site's network, as many as you like.`,
 		GroupID: "serve",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return measured(cmd.Context(), logger, serveWorker) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return measured(cmd.Context(), logger, workerOf(sites))
+		},
 	}
+	cmd.Flags().StringSliceVar(&sites, "site", nil, "serve this site of SITES, and nothing else; may be repeated")
+	return cmd
+}
+
+// workerOf is a worker of some sites, or of what belongs to none.
+func workerOf(sites []string) service {
+	return func(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics) error {
+		if err := cfg.Sites.Check(sites); err != nil {
+			return fmt.Errorf("--site: %w", err)
+		}
+		if rest := cfg.Sites.Names(); len(rest) > 0 && len(sites) == 0 {
+			logger.Info("sites have workers of their own", "sites", rest, "start", "roller worker --site "+rest[0])
+		}
+		return serveWorker(ctx, logger, cfg, m, func(c client.Client, a *activities.Activities) *worker.Worker { return worker.New(c, a, sites...) })
+	}
+}
+
+// workerOfAll is one worker of everything.
+func workerOfAll(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics) error {
+	return serveWorker(ctx, logger, cfg, m, worker.Everything)
 }
 
 // service is what runs until ctx ends.
@@ -88,6 +115,9 @@ func serveAPI(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *m
 	}
 	defer c.Close()
 	door := starter.New(c, namespace, inventory, cfg.API.StartTimeout.D())
+	if sites := cfg.Sites.Names(); len(sites) > 0 {
+		m.registry.MustRegister(newSiteWorkers(sites, door, logger))
+	}
 	handler, err := api.New(cfg, api.Deps{Starter: door, Inventory: inventory, Health: door.Health, Logger: logger, Version: version, Metrics: m.registry})
 	if err != nil {
 		return err
@@ -143,7 +173,7 @@ func awaitTemporal(ctx context.Context, logger *slog.Logger, door *starter.Start
 }
 
 // serveWorker serves until ctx ends, then lets its activities end.
-func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics) error {
+func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *metrics, serving func(client.Client, *activities.Activities) *worker.Worker) error {
 	if err := errors.Join(cfg.ValidateWorker(), activities.ValidateBugTemplates(cfg.Bugzilla)); err != nil {
 		return err
 	}
@@ -171,5 +201,5 @@ func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m
 	defer turns.Close()
 	acts.Turns = turns
 	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
-	return worker.New(c, acts).Run(ctx)
+	return serving(c, acts).Run(ctx)
 }

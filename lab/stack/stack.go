@@ -187,9 +187,14 @@ func (s *Stack) StartWorker() (*Process, error) {
 	return p, err
 }
 
-// RunWorker starts a `roller worker` that whoever calls has to stop.
-func (s *Stack) RunWorker(name string) (*Process, error) {
-	return s.start(name, s.Environ(), s.Roller, "worker")
+// RunWorker starts a `roller worker` that whoever calls has to stop, of the given
+// sites if there are any.
+func (s *Stack) RunWorker(name string, sites ...string) (*Process, error) {
+	args := []string{"worker"}
+	for _, site := range sites {
+		args = append(args, "--site", site)
+	}
+	return s.start(name, s.Environ(), s.Roller, args...)
 }
 
 // RunTaskcluster starts a `roller taskcluster` that whoever calls has to stop.
