@@ -236,3 +236,21 @@ func TestNothingHoldsADeviceMeanwhile(t *testing.T) {
 	require.Positive(t, up)
 	require.Less(t, told(third)[0].Seq, s.lab.Edges()[up].Seq, "it waited for a machine that was being watched")
 }
+
+// Promises 2 and 7: a job that is terminated while it looks at its device sends
+// nothing any more, and the device is the next one's.
+func TestTerminateJustBeforeTheCommand(t *testing.T) {
+	t.Parallel()
+	g := &gate{}
+	s := newGatedSite(t, map[string]string{
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "HEARTBEAT_TIMEOUT": "60s",
+	}, g, inRack(2)...)
+	looking := g.stop(lab.Arrived, func(e lab.Entry) bool { return !e.Control && strings.HasPrefix(e.Machine, "rack-0.") })
+	first := s.job(t, "reboot", s.lab.Machine("rack-0"))
+	<-looking.held
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), first.WorkflowID, first.TaskID, "by hand"))
+	looking.open()
+	r, _ := s.end(t, s.job(t, "reboot", s.lab.Machine("rack-1")))
+	require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
+	require.Empty(t, s.lab.Controls("rack-0"))
+}
