@@ -172,7 +172,7 @@ func (a *Activities) IPMIStatus(ctx context.Context, in Read) (ReadResult, error
 		return ReadResult{}, fail(err)
 	}
 	var state string
-	err = a.inTurn(ctx, in, m, "ipmi", func(ctx context.Context) error {
+	err = a.inTurn(ctx, in.RungRetry, m, "ipmi", func(ctx context.Context) error {
 		state, err = a.ipmiPower(ctx, m)
 		return err
 	})

@@ -23,7 +23,7 @@ func (a *Activities) IPMIList(ctx context.Context, in Read) (ReadResult, error) 
 		return ReadResult{}, fail(err)
 	}
 	var text string
-	err = a.inTurn(ctx, in, m, "ipmi", func(ctx context.Context) error {
+	err = a.inTurn(ctx, in.RungRetry, m, "ipmi", func(ctx context.Context) error {
 		text, err = a.ipmiSEL(ctx, m)
 		return err
 	})

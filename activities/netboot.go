@@ -23,6 +23,8 @@ type override struct {
 // netbooter is how one kind of device boots its machine from the network for
 // once. Setting and clearing may be done again without harm.
 type netbooter struct {
+	protocol string // see deed
+
 	set    func(ctx context.Context, m config.Machine) error
 	read   func(ctx context.Context, m config.Machine) (override, error)
 	clear  func(ctx context.Context, m config.Machine) error
@@ -36,7 +38,7 @@ type netbooter struct {
 func (a *Activities) netbooterOf(t Target) netbooter {
 	if t.ILO != nil {
 		return netbooter{
-			set: a.redfishNetboot, read: a.redfishOverride, clear: a.redfishClear,
+			protocol: "ilo", set: a.redfishNetboot, read: a.redfishOverride, clear: a.redfishClear,
 			cycle: func(ctx context.Context, m config.Machine, ready func() error) (string, error) {
 				return a.redfishSend(ctx, m, Reset, ready)
 			},
@@ -44,7 +46,7 @@ func (a *Activities) netbooterOf(t Target) netbooter {
 		}
 	}
 	return netbooter{
-		set: a.ipmiNetboot, read: a.ipmiOverride, clear: a.ipmiClear, cycle: a.ipmiCycle,
+		protocol: "ipmi", set: a.ipmiNetboot, read: a.ipmiOverride, clear: a.ipmiClear, cycle: a.ipmiCycle,
 		send: a.ipmiControl, power: a.ipmiPower, verify: a.Config.Devices.IPMITimeout.D(),
 	}
 }
@@ -73,8 +75,9 @@ func noNetboot(d config.Devices, m config.Machine) string {
 func (a *Activities) Reimage(ctx context.Context, in Command) (CommandResult, error) {
 	n, left := a.netbooterOf(in.Target), false
 	res, err := a.command(ctx, in, deed{
-		actions: []Action{Netboot, On},
-		missing: func(m config.Machine) string { return noNetboot(a.Config.Devices, m) },
+		protocol: n.protocol,
+		actions:  []Action{Netboot, On},
+		missing:  func(m config.Machine) string { return noNetboot(a.Config.Devices, m) },
 		send: func(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
 			if action == On {
 				return n.send(ctx, m, On, ready)
@@ -184,7 +187,12 @@ func (a *Activities) ClearNetboot(ctx context.Context, in Command) (NetbootClear
 	if err != nil {
 		return NetbootCleared{}, fail(err)
 	}
-	cleared, err := a.netbooterOf(in.Target).unset(ctx, m)
+	n := a.netbooterOf(in.Target)
+	var cleared NetbootCleared
+	err = a.inTurn(ctx, in.RungRetry, m, n.protocol, func(ctx context.Context) (err error) {
+		cleared, err = n.unset(ctx, m)
+		return err
+	})
 	if err != nil {
 		err = fmt.Errorf("clear network boot: %w", err)
 	}

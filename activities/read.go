@@ -8,8 +8,8 @@ import (
 )
 
 // inTurn asks a machine's device something, in its turn. What could not be asked
-// is tried again for RungRetry, waits for turns apart.
-func (a *Activities) inTurn(ctx context.Context, in Read, m config.Machine, protocol string, ask func(context.Context) error) error {
+// is tried again for retry, waits for turns apart.
+func (a *Activities) inTurn(ctx context.Context, retry config.Duration, m config.Machine, protocol string, ask func(context.Context) error) error {
 	var progress Progress
 	if !resumed(ctx, &progress) {
 		progress.FirstTry = time.Now()
@@ -24,7 +24,7 @@ func (a *Activities) inTurn(ctx context.Context, in Read, m config.Machine, prot
 		err = endedOr(ctx, ask(withPlace(ctx, p)))
 	}
 	if err != nil {
-		err = progress.inTime(err, in.RungRetry.D(), a.Config.Ladder.TurnLimit.D())
+		err = progress.inTime(err, retry.D(), a.Config.Ladder.TurnLimit.D())
 		_ = pulse.set(ctx, progress) // at worst the time for retries begins anew
 	}
 	return err

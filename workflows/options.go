@@ -101,9 +101,10 @@ func forWatch(ctx workflow.Context, p activities.Plan, limit time.Duration, summ
 	})
 }
 
-// forRead: a question to a device. It may be asked again; the activity itself
-// says for how long, because waits for its turn do not count. The limit is for
-// workers that are lost one after the other.
+// forRead: a question to a device, or what does no harm twice (to clear a network
+// boot). It may be asked again; the activity itself says for how long, because
+// waits for its turn do not count. The limit is for workers that are lost one
+// after the other.
 func forRead(ctx workflow.Context, p activities.Plan, summary string) workflow.Context {
 	t := p.Timing
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
@@ -114,14 +115,6 @@ func forRead(ctx workflow.Context, p activities.Plan, summary string) workflow.C
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1},
 		Summary:                summary,
 	})
-}
-
-// forClear: it may be repeated, for as long as a command is tried.
-func forClear(ctx workflow.Context, p activities.Plan, summary string) workflow.Context {
-	t := p.Timing
-	ctx = forRead(ctx, p, summary)
-	ctx = workflow.WithScheduleToCloseTimeout(ctx, max(t.RungRetry.D(), t.Command.D()))
-	return workflow.WithRetryPolicy(ctx, temporal.RetryPolicy{InitialInterval: t.Retry.D(), BackoffCoefficient: 1})
 }
 
 // forLookup: an activity that touches no machine and is safe to repeat for ever.

@@ -176,7 +176,7 @@ func (i *installation) netbootLeft() bool {
 func (i *installation) unset(ctx workflow.Context) string {
 	i.show(ctx, "clearing the network boot if it was not used")
 	var found activities.NetbootCleared
-	err := workflow.ExecuteActivity(forClear(ctx, i.plan, i.attempt().Rung+": clear network boot"), a.ClearNetboot, i.command).Get(ctx, &found)
+	err := workflow.ExecuteActivity(forRead(ctx, i.plan, i.attempt().Rung+": clear network boot"), a.ClearNetboot, i.command).Get(ctx, &found)
 	switch {
 	case err != nil:
 		return "a network boot may still be set, and the next restart would erase the machine: " + reason(err)

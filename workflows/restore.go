@@ -157,7 +157,7 @@ func told(err error) bool {
 // boot from the network: nobody waits for it any more.
 func clearNetboot(ctx workflow.Context, p activities.Plan, c activities.Command) string {
 	var found activities.NetbootCleared
-	err := workflow.ExecuteActivity(forClear(ctx, p, "clear network boot"), a.ClearNetboot, c).Get(ctx, &found)
+	err := workflow.ExecuteActivity(forRead(ctx, p, "clear network boot"), a.ClearNetboot, c).Get(ctx, &found)
 	switch {
 	case err != nil:
 		return "a network boot may still be set: " + reason(err)
