@@ -28,7 +28,14 @@ type Plan struct {
 	NoBug   string      `json:"no_bug,omitempty"` // why no bug can be filed
 
 	// OwnWorkers says that only the site's own workers reach the machine.
-	OwnWorkers bool `json:"own_workers,omitempty"`
+	OwnWorkers bool    `json:"own_workers,omitempty"`
+	Notices    Notices `json:"notices,omitzero"`
+}
+
+// Notices is how people are told of a job, and for how long each way is tried.
+type Notices struct {
+	Kinds []NoticeKind    `json:"kinds,omitempty"`
+	Limit config.Duration `json:"limit,omitzero"`
 }
 
 // Rung is one entry of the ladder.
@@ -100,6 +107,9 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	plan.Site, plan.OwnWorkers = siteOf(cfg, m.Name)
 	if plan.NoBug == "" && !slices.Contains(cfg.Ladder.Methods, bugRung) {
 		plan.NoBug = bugRung + " is not in REBOOT_METHODS"
+	}
+	if kinds := noticeKinds(cfg.Notices); len(kinds) > 0 {
+		plan.Notices = Notices{kinds, cfg.Notices.Limit}
 	}
 	names := []string{task}
 	if task == "reboot" {

@@ -36,18 +36,24 @@ type queue struct {
 	http *http.Client
 }
 
-// newQueue returns a client that asks once: whoever calls tries again. The
-// library's own tries would go on for 15 minutes.
+// newQueue returns a client that asks once.
 func newQueue(ctx context.Context, cfg config.Taskcluster, who *tcclient.Credentials, timeout time.Duration) *queue {
+	q := tcqueue.New(who, cfg.RootURL)
+	return &queue{q, askOnce(ctx, (*tcclient.Client)(q), timeout)}
+}
+
+// askOnce makes a client ask once: whoever calls tries again. The library's own
+// tries would go on for 15 minutes.
+func askOnce(ctx context.Context, c *tcclient.Client, timeout time.Duration) *http.Client {
 	once := backoff.NewExponentialBackOff()
 	once.InitialInterval, once.MaxElapsedTime = time.Millisecond, time.Nanosecond
-	q := &queue{tcqueue.New(who, cfg.RootURL), &http.Client{
+	client := &http.Client{
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true},
-	}}
-	q.Context, q.HTTPClient, q.HTTPBackoffClient = ctx, q.http, &httpbackoff.Client{BackOffSettings: once}
-	return q
+	}
+	c.Context, c.HTTPClient, c.HTTPBackoffClient = ctx, client, &httpbackoff.Client{BackOffSettings: once}
+	return client
 }
 
 // asTask is the queue as a run's own credentials open it.

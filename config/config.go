@@ -16,6 +16,7 @@ type Config struct {
 	Sites         Sites // SITES: networks with workers of their own
 	Devices       Devices
 	Bugzilla      Bugzilla
+	Notices       Notices
 	Files         Files
 }
 

@@ -47,6 +47,7 @@ func (e *environ) config() *Config {
 		TrackerTemplate: e.object("BUGZILLA_WORKER_TRACKER_TEMPLATE"),
 		PublicDetails:   e.subset("BUGZILLA_PUBLIC_DETAILS", "", []string{DetailOutlets}),
 	}
+	c.Notices = e.notices()
 	c.Files = e.files()
 	return c
 }

@@ -59,6 +59,7 @@ func (c *Config) ValidateWorker() error {
 	mistakes := []error{
 		together(variable{"BUGZILLA_URL", c.Bugzilla.URL != ""}, variable{"BUGZILLA_API_KEY", !c.Bugzilla.APIKey.IsZero()}),
 		together(variable{"XEN_URL", c.Devices.XenURL != ""}, variable{"XEN_USERNAME", c.Devices.XenUsername != ""}, variable{"XEN_PASSWORD", !c.Devices.XenPassword.IsZero()}),
+		c.reachNotices(),
 		together(variable{"ILO_USERNAME", c.Devices.ILOUsername != ""}, variable{"ILO_PASSWORD", !c.Devices.ILOPassword.IsZero()}),
 	}
 	v, err := LoadInventory(c.Files)

@@ -45,7 +45,8 @@ type Taskcluster struct {
 	roles     map[string][]string
 	uploads   map[string]*queueArtifact // by the token in their putUrl
 	made      []string                  // calls, as "queue.claimWork"
-	tokens    []string                  // access tokens given to tasks
+	notices   []TaskclusterNotice
+	tokens    []string // access tokens given to tasks
 	mistaken  []string
 	listening *http.Server
 }

@@ -46,7 +46,8 @@ type run struct {
 	// toldOff says that a bug run was told that the machine is off, and not yet that
 	// it is on again.
 	toldOff bool
-	looked  bool // the last thing that happened was a full wait for the machine to come up
+	looked  bool                         // the last thing that happened was a full wait for the machine to come up
+	notices workflow.ChildWorkflowFuture // nil where nobody is told
 	result  Result
 }
 
@@ -80,6 +81,7 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 		AttrTask.ValueSet(r.result.Task), AttrRung.ValueSet(r.firstRung())); err != nil {
 		return r.end(ctx, err)
 	}
+	r.notify(ctx)
 	return r.end(ctx, do(ctx, r))
 }
 
@@ -170,6 +172,7 @@ func (r *run) end(ctx workflow.Context, err error) (Result, error) {
 	}
 	r.show(ctx, "")
 	r.count(ctx)
+	r.notified(ctx)
 	if terr := r.tell(ctx, AttrOutcome.ValueSet(string(r.result.Outcome))); err == nil {
 		err = terr
 	}

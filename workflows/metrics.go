@@ -7,10 +7,12 @@ import "go.temporal.io/sdk/workflow"
 const (
 	MetricJobs  = "roller_jobs"  // jobs that ended, by task, outcome and the last rung
 	MetricRungs = "roller_rungs" // rungs of jobs that ended, by rung and outcome
+
+	MetricNotices = "roller_notices_undelivered" // notices that were given up, by kind and event
 )
 
 // Metrics are the names under which Prometheus has them.
-var Metrics = []string{MetricJobs + "_total", MetricRungs + "_total"}
+var Metrics = []string{MetricJobs + "_total", MetricRungs + "_total", MetricNotices + "_total"}
 
 // count counts a job that ends, and its rungs.
 func (r *run) count(ctx workflow.Context) {

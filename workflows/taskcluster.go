@@ -11,8 +11,8 @@ import (
 )
 
 // TaskclusterTaskQueue is where claimed tasks run: in processes that reach
-// Taskcluster and know the seal key.
-const TaskclusterTaskQueue = "roller.taskcluster"
+// Taskcluster and know the seal key. A dot in its place would be a site's.
+const TaskclusterTaskQueue = "roller-taskcluster"
 
 // ClaimType is the type of the run that sees to one claimed run of a task.
 const ClaimType = "taskcluster"

@@ -2,11 +2,13 @@ package workflows
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
@@ -51,7 +53,9 @@ func TestClaimedTask(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := (&testsuite.WorkflowTestSuite{}).NewTestWorkflowEnvironment()
+			var suite testsuite.WorkflowTestSuite
+			suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+			env := suite.NewTestWorkflowEnvironment()
 			env.RegisterActivity(&activities.Taskcluster{})
 			env.RegisterWorkflowWithOptions(ClaimedTask, workflow.RegisterOptions{Name: ClaimType})
 			var reported []activities.Report

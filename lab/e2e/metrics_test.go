@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,7 +23,9 @@ import (
 // its own.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, nil, lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1"})
+	s := newSite(t, map[string]string{ // of notices only those are counted that nobody took
+		"NOTIFY_WEBHOOK_URL": "http://127.0.0.1:1", "NOTIFY_WEBHOOK_KEY": strings.Repeat("k", 32), "NOTIFY_LIMIT": "1s",
+	}, lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1"})
 	s.API.Stop()
 	s.Workers[0].Stop()
 	address := map[string]string{}
@@ -38,14 +42,16 @@ func TestMetrics(t *testing.T) {
 
 	r, _ := s.end(t, s.job(t, "reboot", s.lab.Machine("ms1-10")))
 	require.Equal(t, workflows.Back, r.Outcome)
-	found := map[string]bool{}
-	for _, at := range address {
-		for _, name := range regexp.MustCompile(`(?m)^# TYPE (roller_\w+) `).FindAllStringSubmatch(scrape(t, at), -1) {
-			found[name[1]] = true
+	want := slices.Sorted(slices.Values(slices.Concat(api.Metrics, workflows.Metrics, []string{"roller_build_info"})))
+	require.Eventually(t, func() bool { // a notice is given up a little later
+		found := map[string]bool{}
+		for _, at := range address {
+			for _, name := range regexp.MustCompile(`(?m)^# TYPE (roller_\w+) `).FindAllStringSubmatch(scrape(t, at), -1) {
+				found[name[1]] = true
+			}
 		}
-	}
-	want := slices.Concat(api.Metrics, workflows.Metrics, []string{"roller_build_info"})
-	require.ElementsMatch(t, want, slices.Collect(maps.Keys(found)))
+		return slices.Equal(want, slices.Sorted(maps.Keys(found)))
+	}, time.Minute, 200*time.Millisecond, "%v", want)
 	require.Regexp(t, `(?m)^roller_api_decisions_total\{decision="started",task="reboot"\} 1$`, scrape(t, address["api"]))
 	require.Regexp(t, `(?m)^roller_jobs_total\{.*outcome="back",rung="ssh_reboot",task="reboot".*\} 1$`, scrape(t, address["worker"]))
 	require.Regexp(t, `(?m)^temporal_\w+`, scrape(t, address["worker"]))

@@ -32,6 +32,7 @@ func newTaskclusterSite(t *testing.T, env map[string]string, prepare func(*lab.T
 		lab.Client{ID: "project/relops/roller", AccessToken: rollerToken, Scopes: []string{
 			"queue:claim-work:" + taskQueue, "queue:worker-id:roller/*", "queue:status:*",
 			"hooks:get:project-relops:*", "hooks:modify-hook:project-relops/*", "assume:hook-id:project-relops/*",
+			"notify:email:*",
 		}})
 	require.NoError(t, err)
 	tc.ClaimPoll = time.Second
@@ -141,6 +142,7 @@ func TestTaskclusterDoor(t *testing.T) {
 	require.Empty(t, s.executed(s.lab.Machine("idle")), "nothing was done for the refused ones")
 	require.Equal(t, sheriff, s.clientOf(t, "machine/mdc1/gone"))
 	t.Run("by a hook", func(t *testing.T) { s.viaHook(t) })
+	require.NotEmpty(t, s.tc.TaskTokens())
 	s.noSecrets(t, "gone")
 }
 
