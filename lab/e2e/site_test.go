@@ -242,7 +242,12 @@ func (s *site) job(t *testing.T, task string, m *lab.Machine) starter.Job {
 // end waits for a job and returns its record.
 func (s *site) end(t *testing.T, job starter.Job) (workflows.Result, starter.View) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	return s.endWithin(t, job, 4*time.Minute)
+}
+
+func (s *site) endWithin(t *testing.T, job starter.Job, limit time.Duration) (workflows.Result, starter.View) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	require.NoError(t, s.door.Await(ctx, job))
 	v, err := s.door.Show(ctx, job.WorkflowID, job.TaskID)

@@ -43,12 +43,14 @@ const (
 )
 
 const (
-	// struckDelay is the wait between off and on: longer than it takes to bring all
-	// jobs to their points.
-	struckDelay = 15 * time.Second
-	// struckCommand is how long a command may be held. A worker that is killed keeps
-	// its devices for four times as long.
-	struckCommand = 30 * time.Second
+	// struckDelay is the wait between off and on: longer than it takes to bring the
+	// last jobs, those that wait, to their points.
+	struckDelay = 25 * time.Second
+	// struckCommand is how long a command may be held: until all jobs are at their
+	// points. A worker that is killed keeps its devices for four times as long.
+	struckCommand = 60 * time.Second
+	// struckEnd is that and what follows it.
+	struckEnd = 8 * time.Minute
 )
 
 func takesPower(e lab.Entry) bool {
@@ -114,8 +116,9 @@ func everyStep(t *testing.T) (*site, *gate, []jobAt) {
 	}
 	start(onArrived, onActed)
 	reached(onArrived, onActed)
-	start(waiting, offArrived, offActed)
+	start(offArrived, offActed)
 	reached(offArrived, offActed)
+	start(waiting)
 	for _, j := range jobs {
 		if strings.HasSuffix(j.m.Spec().WorkerID, waiting) {
 			s.until(t, j.Job, "it waits", func(r workflows.Result) bool { return strings.HasPrefix(r.Now, "off; power comes on") })
@@ -234,7 +237,7 @@ func (s *site) comesBack(t *testing.T, j jobAt, strike strike) {
 		// The newest run of the machine's ID is the one that makes it good.
 		s.ended(t, j)
 	} else {
-		r, v := s.end(t, j.Job)
+		r, v := s.endWithin(t, j.Job, struckEnd)
 		require.False(t, r.Off, "%s: %s", id, pretty(r))
 		require.Empty(t, v.Off, id)
 	}
@@ -253,5 +256,5 @@ func (s *site) ended(t *testing.T, j jobAt) {
 	require.Eventually(t, func() bool {
 		v, err := s.door.Show(t.Context(), j.WorkflowID, "")
 		return err == nil && v.TaskID != j.TaskID && v.Status != "Running" && v.Off == ""
-	}, 5*time.Minute, 200*time.Millisecond, "%s: no later run has ended with the machine on", j.m.FQDN())
+	}, struckEnd, 200*time.Millisecond, "%s: no later run has ended with the machine on", j.m.FQDN())
 }
