@@ -94,7 +94,7 @@ func New(cfg *config.Config, deps Deps) (*API, error) {
 func newServer(cfg *config.Config, deps Deps) (*server, error) {
 	public, err := parsePublicURL(cfg.API.PublicURL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("PUBLIC_URL %w", err)
 	}
 	if deps.Starter == nil {
 		return nil, errors.New("api: no starter")

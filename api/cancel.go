@@ -21,7 +21,7 @@ func (s *server) deleteJob(c *gin.Context) {
 		return
 	}
 	note(c).decision = "cancelled"
-	c.JSON(http.StatusAccepted, detailOf(v))
+	c.JSON(http.StatusAccepted, DetailOf(v))
 }
 
 func (s *server) cancel(c *gin.Context) (starter.View, error) {

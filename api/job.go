@@ -23,8 +23,8 @@ const unmanagedTask = "ping"
 // in the path.
 var optionalForm = regexp.MustCompile(`\A[-_0-9a-zA-Z]{1,128}\z`)
 
-// jobAnswer is the body of a 201.
-type jobAnswer struct {
+// StartedJob is the body of a 201.
+type StartedJob struct {
 	TaskName      string `json:"task_name"`
 	WorkerID      string `json:"worker_id"`
 	WorkerGroup   string `json:"worker_group"`
@@ -48,7 +48,7 @@ func (s *server) postJob(c *gin.Context) {
 		return
 	}
 	e.decision, e.taskID = decision(job), job.TaskID
-	c.JSON(http.StatusCreated, jobAnswer{
+	c.JSON(http.StatusCreated, StartedJob{
 		TaskName: r.Task, WorkerID: r.WorkerID, WorkerGroup: r.WorkerGroup, TaskID: job.TaskID,
 		ClientID: r.ClientID, ProvisionerID: r.ProvisionerID, WorkerType: r.WorkerType, HTTPOrigin: r.HTTPOrigin,
 	})

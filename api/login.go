@@ -25,11 +25,11 @@ type publicURL struct {
 func parsePublicURL(text string) (publicURL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return publicURL{}, fmt.Errorf("PUBLIC_URL %q: must be an http or https URL with a host", text)
+		return publicURL{}, fmt.Errorf("%q: must be an http or https URL with a host", text)
 	}
 	host := strings.ToLower(u.Hostname())
 	if strings.ContainsAny(host, "_:") {
-		return publicURL{}, fmt.Errorf("PUBLIC_URL %q: the authentication service checks no signature for a host with _ or an IPv6 address", text)
+		return publicURL{}, fmt.Errorf("%q: the authentication service checks no signature for a host with _ or an IPv6 address", text)
 	}
 	port := u.Port()
 	if port == "" {
@@ -37,7 +37,7 @@ func parsePublicURL(text string) (publicURL, error) {
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return publicURL{}, fmt.Errorf("PUBLIC_URL %q: the port must be at most 65535", text)
+		return publicURL{}, fmt.Errorf("%q: the port must be at most 65535", text)
 	}
 	return publicURL{host: host, port: int(number), prefix: strings.TrimRight(u.EscapedPath(), "/")}, nil
 }

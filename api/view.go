@@ -8,8 +8,8 @@ import (
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
-// jobView is a job as a list shows it. Times are absent where there is none yet.
-type jobView struct {
+// JobView is a job as a list shows it. Times are absent where there is none yet.
+type JobView struct {
 	TaskID      string            `json:"task_id"`
 	TaskName    string            `json:"task_name"`
 	WorkerID    string            `json:"worker_id"`
@@ -24,9 +24,9 @@ type jobView struct {
 	WorkflowID  string            `json:"workflow_id"`
 }
 
-// jobDetail is one job with its ladder.
-type jobDetail struct {
-	jobView
+// JobDetail is one job with its ladder.
+type JobDetail struct {
+	JobView
 
 	Live       bool                `json:"live"`
 	Cancelling bool                `json:"cancelling"`
@@ -38,9 +38,10 @@ type jobDetail struct {
 	Text       string              `json:"text,omitempty"`
 }
 
-func viewOf(v starter.View) jobView {
+// ViewOf is a job as the API shows it in a list.
+func ViewOf(v starter.View) JobView {
 	group, id, _ := strings.Cut(v.Machine, "/")
-	out := jobView{
+	out := JobView{
 		TaskID: v.TaskID, TaskName: v.Task, WorkerID: id, WorkerGroup: group, ClientID: v.ClientID,
 		State: strings.ToLower(v.Status), Outcome: workflows.Outcome(v.Outcome), Rung: v.Rung, Off: v.Off,
 		StartedAt: v.StartedAt.UTC(), EndedAt: v.ClosedAt.UTC(), WorkflowID: v.WorkflowID,
@@ -51,8 +52,9 @@ func viewOf(v starter.View) jobView {
 	return out
 }
 
-func detailOf(v starter.View) jobDetail {
-	out := jobDetail{jobView: viewOf(v), Live: v.Live, Cancelling: v.Cancelling && v.Status == running, Attempts: []workflows.Attempt{}}
+// DetailOf is a job as the API shows it by itself.
+func DetailOf(v starter.View) JobDetail {
+	out := JobDetail{JobView: ViewOf(v), Live: v.Live, Cancelling: v.Cancelling && v.Status == running, Attempts: []workflows.Attempt{}}
 	r := v.Result
 	if r == nil {
 		return out

@@ -55,9 +55,9 @@ func (s *server) named(n config.Name) (name config.Name, known bool) {
 	return m.Name, true
 }
 
-// jobsPage is the body of a list of jobs.
-type jobsPage struct {
-	Jobs              []jobView `json:"jobs"`
+// JobsPage is the body of a list of jobs.
+type JobsPage struct {
+	Jobs              []JobView `json:"jobs"`
 	ContinuationToken string    `json:"continuationToken,omitempty"`
 }
 
@@ -70,18 +70,18 @@ func (s *server) getJobs(c *gin.Context) {
 	c.JSON(http.StatusOK, page)
 }
 
-func (s *server) listJobs(c *gin.Context) (jobsPage, error) {
+func (s *server) listJobs(c *gin.Context) (JobsPage, error) {
 	p := readParams(c)
 	n := p.machine()
 	note(c).workerID, note(c).workerGroup = n.WorkerID, n.WorkerGroup
 	if _, err := s.viewer(c); err != nil {
-		return jobsPage{}, err
+		return JobsPage{}, err
 	}
 	f := starter.Filter{Task: config.CanonicalTask(p.text("task_name")), Outcome: workflows.Outcome(p.text("outcome"))}
 	limit, token := p.limit(), p.token()
 	p.filters(f)
 	if err := p.err(); err != nil {
-		return jobsPage{}, err
+		return JobsPage{}, err
 	}
 	machine, known := s.named(n)
 	if f.Machine = machine; machine.WorkerGroup == config.AnyGroup {
@@ -89,11 +89,11 @@ func (s *server) listJobs(c *gin.Context) (jobsPage, error) {
 	}
 	views, next, err := s.page(c.Request.Context(), f, limit, token)
 	if err == nil && !known && len(views) == 0 && len(token) == 0 {
-		return jobsPage{}, refuse(notFound, "machine %q is not in the inventory, and has no jobs", n.WorkerID)
+		return JobsPage{}, refuse(notFound, "machine %q is not in the inventory, and has no jobs", n.WorkerID)
 	}
-	page := jobsPage{Jobs: make([]jobView, 0, len(views)), ContinuationToken: formatToken(next)}
+	page := JobsPage{Jobs: make([]JobView, 0, len(views)), ContinuationToken: formatToken(next)}
 	for _, v := range views {
-		page.Jobs = append(page.Jobs, viewOf(v))
+		page.Jobs = append(page.Jobs, ViewOf(v))
 	}
 	return page, err
 }
@@ -143,7 +143,7 @@ func (s *server) getJob(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	body, err := json.Marshal(detailOf(v))
+	body, err := json.Marshal(DetailOf(v))
 	if err != nil {
 		s.fail(c, fmt.Errorf("encode a job: %w", err))
 		return
@@ -222,7 +222,7 @@ func (s *server) await(c *gin.Context, v starter.View, known string, wait time.D
 
 // etag tells one state of a job from the next.
 func etag(v starter.View) string {
-	body, err := json.Marshal(detailOf(v))
+	body, err := json.Marshal(DetailOf(v))
 	if err != nil {
 		return ""
 	}

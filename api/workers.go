@@ -14,16 +14,17 @@ import (
 	"github.com/mozilla-platform-ops/roller/starter"
 )
 
-// workerView is a machine of the inventory. Nothing of how it is reached is told.
-type workerView struct {
+// WorkerView is a machine of the inventory. Nothing of how it is reached is told.
+type WorkerView struct {
 	WorkerID    string   `json:"worker_id"`
 	WorkerGroup string   `json:"worker_group"`
 	FQDN        string   `json:"fqdn"`
-	LastJob     *jobView `json:"last_job"` // null where none is known
+	LastJob     *JobView `json:"last_job"` // null where none is known
 }
 
-type workersPage struct {
-	Workers           []workerView `json:"workers"`
+// WorkersPage is the body of a list of machines.
+type WorkersPage struct {
+	Workers           []WorkerView `json:"workers"`
 	ContinuationToken string       `json:"continuationToken,omitempty"`
 }
 
@@ -36,10 +37,10 @@ func (s *server) getWorkers(c *gin.Context) {
 	c.JSON(http.StatusOK, page)
 }
 
-func (s *server) listWorkers(c *gin.Context) (workersPage, error) {
+func (s *server) listWorkers(c *gin.Context) (WorkersPage, error) {
 	p := readParams(c)
 	if _, err := s.viewer(c); err != nil {
-		return workersPage{}, err
+		return WorkersPage{}, err
 	}
 	group, limit, after := strings.ToLower(p.text("worker_group")), p.limit(), string(p.token())
 	if group != "" {
@@ -48,13 +49,13 @@ func (s *server) listWorkers(c *gin.Context) (workersPage, error) {
 		}
 	}
 	if err := p.err(); err != nil {
-		return workersPage{}, err
+		return WorkersPage{}, err
 	}
 	if s.Inventory == nil {
-		return workersPage{}, refuse(notFound, "this API was given no inventory: only the workers know the machines")
+		return WorkersPage{}, refuse(notFound, "this API was given no inventory: only the workers know the machines")
 	}
 	machines, next := pageOf(s.Inventory().Machines(), group, after, limit)
-	page := workersPage{Workers: make([]workerView, len(machines)), ContinuationToken: formatToken([]byte(next))}
+	page := WorkersPage{Workers: make([]WorkerView, len(machines)), ContinuationToken: formatToken([]byte(next))}
 	return page, s.lastJobs(c.Request.Context(), machines, page.Workers)
 }
 
@@ -74,15 +75,15 @@ func pageOf(all []config.Machine, group, after string, limit int) (page []config
 // lastJobsAtOnce bounds how many questions one page asks Temporal at a time.
 const lastJobsAtOnce = 8
 
-func (s *server) lastJobs(ctx context.Context, machines []config.Machine, views []workerView) error {
+func (s *server) lastJobs(ctx context.Context, machines []config.Machine, views []WorkerView) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(lastJobsAtOnce)
 	for i, m := range machines {
-		views[i] = workerView{WorkerID: m.WorkerID, WorkerGroup: m.WorkerGroup, FQDN: m.FQDN}
+		views[i] = WorkerView{WorkerID: m.WorkerID, WorkerGroup: m.WorkerGroup, FQDN: m.FQDN}
 		group.Go(func() error {
 			jobs, _, err := s.page(ctx, starter.Filter{Machine: m.Name}, 1, nil)
 			if err == nil && len(jobs) > 0 {
-				last := viewOf(jobs[0])
+				last := ViewOf(jobs[0])
 				views[i].LastJob = &last
 			}
 			return err

@@ -8,6 +8,7 @@ import "net/netip"
 // Load fills it; .env-dist documents every variable.
 type Config struct {
 	Configuration string // ROLLER_CONFIGURATION (or DJANGO_CONFIGURATION): Dev, Prod or Test
+	Client        Client
 	MetricsAddr   string // METRICS_ADDR: host and port to serve Prometheus metrics on; "" is nowhere
 	API           API
 	Taskcluster   Taskcluster
@@ -50,6 +51,12 @@ type Taskcluster struct {
 	WorkerID    string   // TASKCLUSTER_WORKER_ID; "" is the host's name
 	Reclaim     Duration // TASKCLUSTER_RECLAIM: how often a claim is renewed, and so how soon a cancelled task is noticed, 1m
 	SealKey     Secret   // ROLLER_SEAL_KEY: base64 of 32 bytes; seals tasks' credentials in Temporal's history
+}
+
+// Client is what the command line needs to ask the API in the place of Temporal.
+type Client struct {
+	APIURL      string // ROLLER_API_URL; "" is Temporal itself
+	Certificate Secret // TASKCLUSTER_CERTIFICATE: of temporary credentials, JSON
 }
 
 // Ladder is the order of the rungs and the time each may take.

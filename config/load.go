@@ -34,6 +34,7 @@ func (e *environ) config() *Config {
 	c := &Config{Configuration: e.configuration(), MetricsAddr: e.address("METRICS_ADDR")}
 	c.API = e.api(c.Configuration)
 	c.Taskcluster = e.taskcluster(byConfiguration[c.Configuration].taskcluster)
+	c.Client = Client{APIURL: e.url("ROLLER_API_URL", ""), Certificate: e.secret("TASKCLUSTER_CERTIFICATE")}
 	c.Ladder = e.ladder()
 	c.Sight = e.sight()
 	c.Sites = e.sites("SITES")

@@ -168,12 +168,13 @@ func actionCommands(logger *slog.Logger, environ []string) []*cobra.Command {
 func (a action) command(logger *slog.Logger, environ []string) *cobra.Command {
 	o := &options{environ: environ}
 	cmd := &cobra.Command{
-		Use:     a.use(),
-		Short:   a.short,
-		Long:    a.short + ".\n\n" + wrap(a.long+"\n\n"+a.where()),
-		Example: "  " + strings.ReplaceAll(a.example, "\n", "\n  "),
-		GroupID: "actions",
-		Args:    cobra.ArbitraryArgs, // run says what is wrong in the action's own words
+		Use:               a.use(),
+		Short:             a.short,
+		Long:              a.short + ".\n\n" + wrap(a.long+"\n\n"+a.where()),
+		Example:           "  " + strings.ReplaceAll(a.example, "\n", "\n  "),
+		GroupID:           "actions",
+		Args:              cobra.ArbitraryArgs, // run says what is wrong in the action's own words
+		ValidArgsFunction: completeName(logger),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.run(cmd, logger, o, args)
 		},

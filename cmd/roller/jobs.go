@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/mozilla-platform-ops/roller/api"
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/starter"
-	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 // withStarter runs f with the door to Temporal, which knows no inventory.
@@ -30,21 +31,6 @@ func withStarter(logger *slog.Logger, f func(*starter.Starter) error) error {
 	return withDoor(logger, cfg, nil, f)
 }
 
-// withNames is withStarter for a start: it resolves names by the inventory where
-// the command line has one, so that every spelling joins one job; elsewhere the
-// worker does.
-func withNames(logger *slog.Logger, f func(*starter.Starter) error) error {
-	cfg, err := config.Load(os.Environ())
-	if err != nil {
-		return err
-	}
-	inventory, err := names(cfg)
-	if err != nil {
-		return err
-	}
-	return withDoor(logger, cfg, inventory, f)
-}
-
 func withDoor(logger *slog.Logger, cfg *config.Config, inventory func() *config.Inventory, f func(*starter.Starter) error) error {
 	c, namespace, err := starter.Dial(slog.New(levelFilter{logger.Handler(), slog.LevelWarn}), nil)
 	if err != nil {
@@ -54,47 +40,109 @@ func withDoor(logger *slog.Logger, cfg *config.Config, inventory func() *config.
 	return f(starter.New(c, namespace, inventory, cfg.API.StartTimeout.D()))
 }
 
+// following is how a started job is followed and told of.
+type following struct {
+	follow, bulk bool
+	output       string
+}
+
 func startCommand(logger *slog.Logger) *cobra.Command {
-	var follow, bulk bool
+	var how following
 	cmd := &cobra.Command{
-		Use:     "start TASK WORKER_ID GROUP",
-		Short:   "Start a job on one machine, or join the one that runs",
-		Example: "  roller start reboot ms1-10 mdc1 --follow",
+		Use:   "start TASK WORKER_ID GROUP",
+		Short: "Start a job on one machine, or join the one that runs",
+		Long: `Start a job on one machine, or join the one that runs. With --follow the ladder is
+shown as it is climbed, and the exit status tells the outcome (docs/commands.md).`,
+		Example: `  roller start reboot ms1-10 mdc1 --follow
+  roller start reboot ms1-10 mdc1 --api https://roller.example.com --follow -o json`,
 		GroupID: "jobs",
 		Args:    cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args[0] = config.CanonicalTask(args[0])
 			if err := checkStart(args); err != nil {
-				return err
+				return usage("%w", err)
 			}
-			return startJob(cmd, logger, args, follow, bulk)
+			return startJob(cmd, logger, args, how)
 		},
+		ValidArgsFunction: completeStart(logger),
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print the ladder as it is climbed; exit 0 only if the job succeeds")
-	cmd.Flags().BoolVar(&bulk, "bulk", false, "nobody waits for it: every other job goes first")
+	cmd.Flags().BoolVarP(&how.follow, "follow", "f", false, "show the ladder as it is climbed; the exit status tells the outcome")
+	cmd.Flags().BoolVar(&how.bulk, "bulk", false, "nobody waits for it: every other job goes first")
+	addOutput(cmd, &how.output)
+	addAPI(cmd)
 	return cmd
 }
 
 // startJob starts or joins the job of a task, a worker ID and a group.
-func startJob(cmd *cobra.Command, logger *slog.Logger, args []string, follow, bulk bool) error {
-	return withNames(logger, func(s *starter.Starter) error {
-		job, err := s.Start(cmd.Context(), starter.Request{
-			Task: args[0], WorkerID: args[1], WorkerGroup: args[2], ClientID: localUser(), Bulk: bulk,
-		})
+func startJob(cmd *cobra.Command, logger *slog.Logger, args []string, how following) error {
+	if err := checkOutput(how.output); err != nil {
+		return err
+	}
+	return withJobs(cmd, logger, func(d door) error {
+		at, said, err := d.start(cmd.Context(), starter.Request{Task: args[0], WorkerID: args[1], WorkerGroup: args[2], Bulk: how.bulk})
 		if err != nil {
 			return err
 		}
-		if job.Joined {
-			fmt.Fprintln(cmd.OutOrStdout(), "joined the job that was running:", job.TaskID)
-		} else {
-			fmt.Fprintln(cmd.OutOrStdout(), "started:", job.TaskID)
+		out := cmd.OutOrStdout()
+		switch {
+		case how.output == outputText:
+			fmt.Fprintln(out, said)
+		case !how.follow:
+			return json.NewEncoder(out).Encode(map[string]string{"task_id": at.taskID, "task_name": args[0], "worker_id": args[1], "worker_group": args[2]})
 		}
-		if !follow {
-			fmt.Fprintf(cmd.OutOrStdout(), "see it with: roller show %s\n", job.WorkflowID)
+		if !how.follow {
+			fmt.Fprintf(out, "see it with: %s\n", showing(at))
 			return nil
 		}
-		return followJob(cmd.Context(), s, job, cmd.OutOrStdout())
+		j, err := follow(cmd.Context(), d.watch(at), displayFor(cmd, how.output))
+		if errors.Is(err, context.Canceled) {
+			return &exit{status: statusInterrupt, err: fmt.Errorf("no longer following; the job goes on: %s", showing(at))}
+		}
+		if err != nil {
+			return err
+		}
+		if how.output == outputJSON {
+			return errors.Join(json.NewEncoder(out).Encode(j), ended(io.Discard, j))
+		}
+		return ended(out, j)
 	})
+}
+
+// showing is the command by which a job is seen.
+func showing(at place) string {
+	if at.workflowID == "" {
+		return "roller show machine/" + at.machine.String() + " --run " + at.taskID
+	}
+	return "roller show " + at.workflowID
+}
+
+// displayFor draws on a terminal, and prints lines elsewhere.
+func displayFor(cmd *cobra.Command, output string) display {
+	if output == outputJSON {
+		return silent{}
+	}
+	if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" { //nolint:gosec // a descriptor is small
+		return &screen{out: f, width: func() int { w, _, _ := term.GetSize(int(f.Fd())); return w }} //nolint:gosec // a descriptor is small
+	}
+	return &lines{out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr()}
+}
+
+// The values of --output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+func addOutput(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", outputText, "text, or json: one object (of list: an array) on standard output")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputText, outputJSON}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+}
+
+func checkOutput(output string) error {
+	if output != outputText && output != outputJSON {
+		return usage("--output %q: must be text or json", output)
+	}
+	return nil
 }
 
 func checkStart(args []string) error {
@@ -115,66 +163,8 @@ func localUser() string {
 	return "cli"
 }
 
-// followJob prints each change of the job until it has closed.
-func followJob(ctx context.Context, s *starter.Starter, job starter.Job, out io.Writer) error {
-	printed := 0
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		v, err := s.Show(ctx, job.WorkflowID, job.TaskID)
-		if err != nil {
-			return err
-		}
-		if v.Result != nil {
-			printed = printAttempts(out, v.Result.Attempts, printed)
-		}
-		if v.Status != "Running" {
-			return ended(out, v)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("no longer following; the job goes on: roller show %s", job.WorkflowID)
-		case <-ticker.C:
-		}
-	}
-}
-
-// printAttempts prints the attempts that have ended since, and returns how many have.
-func printAttempts(out io.Writer, attempts []workflows.Attempt, printed int) int {
-	for _, at := range attempts[min(printed, len(attempts)):] {
-		if at.Outcome == workflows.Running {
-			break
-		}
-		fmt.Fprintf(out, "%s  %-18s %-10s %s\n", at.EndedAt.Local().Format(time.TimeOnly), at.Rung, at.Outcome, at.Why)
-		printed++
-	}
-	return printed
-}
-
-func ended(out io.Writer, v starter.View) error {
-	if v.Result == nil {
-		return fmt.Errorf("the job is %s", strings.ToLower(v.Status))
-	}
-	if v.Result.Text != "" {
-		fmt.Fprintln(out, v.Result.Text)
-	}
-	if v.Result.Bug != nil {
-		fmt.Fprintln(out, "bug:", v.Result.Bug)
-	}
-	filed := v.Result.Outcome == workflows.BugFiled && v.Result.Task == "file_bugzilla_bug"
-	if v.Result.Outcome == workflows.Back || v.Result.Outcome == workflows.Done || filed {
-		fmt.Fprintln(out, v.Result.Outcome)
-		return nil
-	}
-	if v.Result.Why == "" {
-		return errors.New(string(v.Result.Outcome))
-	}
-	return fmt.Errorf("%s: %s", v.Result.Outcome, v.Result.Why)
-}
-
 func showCommand(logger *slog.Logger) *cobra.Command {
-	var asJSON bool
-	var run string
+	var run, output string
 	cmd := &cobra.Command{
 		Use:     "show WORKFLOW_ID",
 		Short:   "Show one job: the ladder so far, what happens now, what would follow",
@@ -182,21 +172,30 @@ func showCommand(logger *slog.Logger) *cobra.Command {
 		GroupID: "jobs",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withStarter(logger, func(s *starter.Starter) error {
-				v, err := s.Show(cmd.Context(), args[0], run)
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			return withJobs(cmd, logger, func(d door) error {
+				at, err := d.find(cmd.Context(), args[0], run)
 				if err != nil {
 					return err
 				}
-				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(v)
+				v, err := d.view(cmd.Context(), at)
+				if err != nil {
+					return err
+				}
+				if output == outputJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(api.DetailOf(v))
 				}
 				printView(cmd.OutOrStdout(), v)
 				return nil
 			})
 		},
+		ValidArgsFunction: completeJob(logger),
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&run, "run", "", "the run's UUID (task_id); without it the newest")
+	addOutput(cmd, &output)
+	addAPI(cmd)
 	return cmd
 }
 
@@ -225,11 +224,13 @@ func printView(out io.Writer, v starter.View) {
 }
 
 func listCommand(logger *slog.Logger) *cobra.Command {
-	var machine string
+	var machine, output string
 	var limit int
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List jobs, newest first",
+		Use:   "list",
+		Short: "List jobs, newest first",
+		Long: `List jobs, newest first. The API lists those of one machine, and without --machine
+the last one of each machine.`,
 		GroupID: "jobs",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -239,24 +240,37 @@ func listCommand(logger *slog.Logger) *cobra.Command {
 			if group, id, ok := strings.Cut(machine, "/"); machine != "" && (!ok || len(config.ValidateName(id, group)) > 0) {
 				return fmt.Errorf("--machine %q: must be group/id, like mdc1/ms1-10", machine)
 			}
-			return withStarter(logger, func(s *starter.Starter) error {
-				views, err := s.List(cmd.Context(), strings.ToLower(machine), limit)
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			return withJobs(cmd, logger, func(d door) error {
+				jobs, err := d.list(cmd.Context(), machine, limit)
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "STARTED\tTASK\tMACHINE\tSTATUS\tRUNG\tOUTCOME\tOFF\tWORKFLOW_ID\tTASK_ID")
-				for _, v := range views {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.StartedAt.Local().Format(time.DateTime),
-						v.Task, v.Machine, v.Status, v.Rung, v.Outcome, v.Off, v.WorkflowID, v.TaskID)
+				if output == outputJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(jobs)
 				}
-				return w.Flush()
+				return printJobs(cmd.OutOrStdout(), jobs)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&machine, "machine", "", "only this machine's, as group/id")
+	_ = cmd.RegisterFlagCompletionFunc("machine", completeMachine(logger)) // the flag is there
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
+	addOutput(cmd, &output)
+	addAPI(cmd)
 	return cmd
+}
+
+func printJobs(out io.Writer, jobs []api.JobView) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STARTED\tTASK\tMACHINE\tSTATUS\tRUNG\tOUTCOME\tOFF\tWORKFLOW_ID\tTASK_ID")
+	for _, j := range jobs {
+		fmt.Fprintf(w, "%s\t%s\t%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.StartedAt.Local().Format(time.DateTime),
+			j.TaskName, j.WorkerGroup, j.WorkerID, j.State, j.Rung, j.Outcome, j.Off, j.WorkflowID, j.TaskID)
+	}
+	return w.Flush()
 }
 
 func cancelCommand(logger *slog.Logger) *cobra.Command {
@@ -268,16 +282,22 @@ func cancelCommand(logger *slog.Logger) *cobra.Command {
 		GroupID: "jobs",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withStarter(logger, func(s *starter.Starter) error {
-				if err := s.Cancel(cmd.Context(), args[0], run); err != nil {
+			return withJobs(cmd, logger, func(d door) error {
+				at, err := d.find(cmd.Context(), args[0], run)
+				if err == nil {
+					err = d.cancel(cmd.Context(), at)
+				}
+				if err != nil {
 					return err
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), "cancellation requested")
 				return nil
 			})
 		},
+		ValidArgsFunction: completeJob(logger),
 	}
 	cmd.Flags().StringVar(&run, "run", "", "the run's UUID (task_id); without it the newest")
+	addAPI(cmd)
 	return cmd
 }
 

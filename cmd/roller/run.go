@@ -71,7 +71,7 @@ func (a action) job(cmd *cobra.Command, cfg *config.Config, logger *slog.Logger,
 	if err := checkStart(job); err != nil {
 		return usage("%w", err)
 	}
-	return startJob(cmd, logger, job, true, false)
+	return startJob(cmd, logger, job, following{follow: true, output: outputText})
 }
 
 // nameOf is the machine's name as far as this process can know it: by its

@@ -15,9 +15,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mozilla-platform-ops/roller/api"
 	"github.com/mozilla-platform-ops/roller/lab"
 	"github.com/mozilla-platform-ops/roller/lab/netns/rig"
 	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 // open is how the child says that Temporal, the API and a worker run; it serves
@@ -92,16 +94,19 @@ func (s *inside) shown(id string, says ...string) (out string) {
 // ended waits for the end of a machine's job and returns its record.
 func (s *inside) ended(id string) starter.View {
 	s.t.Helper()
-	var v starter.View
+	var j api.JobDetail
 	eventually(s.t, s.l, "the job of "+id+" ends", func() bool {
-		out, status := s.say(nil, "show", "--json", "machine/mdc1/"+id)
+		out, status := s.say(nil, "show", "-o", "json", "machine/mdc1/"+id)
 		require.Zero(s.t, status)
-		v = starter.View{}
-		require.NoError(s.t, json.Unmarshal([]byte(out), &v))
-		return v.Status != "Running"
+		j = api.JobDetail{}
+		require.NoError(s.t, json.Unmarshal([]byte(out), &j))
+		return j.State != "running"
 	})
-	require.NotNil(s.t, v.Result)
-	return v
+	require.NotEmpty(s.t, j.Outcome)
+	return starter.View{Result: &workflows.Result{
+		Task: j.TaskName, WorkerID: j.WorkerID, WorkerGroup: j.WorkerGroup, Outcome: j.Outcome, Why: j.Why,
+		Attempts: j.Attempts, Bug: j.Bug, Text: j.Text,
+	}}
 }
 
 // close ends the child and returns the bugs that were filed.
