@@ -16,7 +16,7 @@ func TestUsageStatus(t *testing.T) {
 		"reboo":                  `there is no command "reboo" (reboot?); roller alone lists them`,
 		"nothing like it":        `there is no command "nothing"; roller alone lists them`,
 		"--what":                 "unknown flag: --what",
-		"register_tc_actions":    "register_tc_actions: accepts 2 arg(s), received 0; see roller help register_tc_actions",
+		"register_tc_actions":    "say either --hooks, or BASE_URL and PROVISIONER_ID; see roller help register_tc_actions",
 		"list --limt 3":          "unknown flag: --limt",
 		"start reboot ms1-10":    "start: accepts 3 arg(s), received 2",
 		"check a b c":            "check: accepts at most 2 arg(s), received 3",
