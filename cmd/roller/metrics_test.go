@@ -28,7 +28,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `(roller_[a-z_]+)` \\|").FindAllStringSubmatch(string(text), -1) {
 		documented = append(documented, row[1])
 	}
-	require.ElementsMatch(t, slices.Concat([]string{metricBuild}, api.Metrics, workflows.Metrics), documented)
+	require.ElementsMatch(t, slices.Concat([]string{metricBuild, metricSites}, api.Metrics, workflows.Metrics), documented)
 }
 
 func scrape(t *testing.T, address string) string {
