@@ -227,6 +227,20 @@ func TestWaitEnds(t *testing.T) {
 		require.True(t, temporal.IsCanceledError(err), "%v", err)
 		require.Zero(t, f.sent)
 	})
+	t.Run("cancel while it has the device", func(t *testing.T) {
+		t.Parallel()
+		s := &turnstile{}
+		r := lined(t, ".", s)
+		var cancel context.CancelCauseFunc
+		f := &fakeDevice{before: func() { cancel(temporal.NewCanceledError()) }}
+		_, err := execute(t, r.inLine(s, f), r.toBMC(Reset, rigWatch), call{wrap: func(ctx context.Context) context.Context {
+			ctx, cancel = context.WithCancelCause(ctx)
+			return ctx
+		}})
+		require.True(t, temporal.IsCanceledError(err), "%v", err)
+		require.Zero(t, f.sent)
+		require.Equal(t, []string{"take", "release"}, words(s.events))
+	})
 	t.Run("stop", func(t *testing.T) {
 		t.Parallel()
 		s := &turnstile{closed: true}
