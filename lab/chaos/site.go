@@ -26,7 +26,7 @@ var timing = map[string]string{
 		"snmp_reboot,snmp_rebootdelay,ilo_reboot,xenapi_reboot",
 	"REBOOT_METHODS": "ssh_reboot,ipmi_reset,ilo_reboot,xenapi_reboot,snmp_rebootdelay,file_bugzilla_bug",
 	"DOWN_TIMEOUT":   "6s", "UP_TIMEOUT": "10s", "LAST_LOOK": "3s", "RUNG_RETRY": "2s", "RETRY_INTERVAL": "1s",
-	"DEVICE_INTERVAL": "0.1s", "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": "0.1s", "TURN_WAIT": "3s",
+	"DEVICE_INTERVAL": rest.String(), "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": "0.1s", "TURN_WAIT": "3s",
 	"OFF_DELAY": "1s", "SNMP_REBOOT_DELAY": "2s", "ON_ALARM": "20s", "ON_RETRY": "3s", "ON_LIMIT": "2h",
 	"BUG_WAIT": "10s", "BUG_RETRY": "10s", "COMMAND_TIMEOUT": "20s", "HEARTBEAT_TIMEOUT": "10s", "WORKER_STOP_TIMEOUT": "15s",
 	"PROBE_INTERVAL": "0.25s", "PROBE_TIMEOUT": "2s", "SSH_TIMEOUT": "3s",
@@ -34,6 +34,10 @@ var timing = map[string]string{
 	"SNMP_TIMEOUT": "3s", "SNMP_VERIFY_TIMEOUT": "6s", "ILO_TIMEOUT": "5s", "ILO_VERIFY_TIMEOUT": "10s",
 	"XEN_TIMEOUT": "3s", "XEN_SHUTDOWN_TIMEOUT": "5s",
 }
+
+// rest is the least time between two turns at a PDU, which it shares among its
+// machines; DEVICE_INTERVAL says so.
+const rest = time.Second
 
 // frozen is how long a worker is frozen: longer than HEARTBEAT_TIMEOUT, and than
 // TURN_WAIT, DOWN_TIMEOUT and COMMAND_TIMEOUT together, which is a command's
