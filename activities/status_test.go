@@ -256,3 +256,12 @@ func TestStatusOfABareMachine(t *testing.T) {
 	require.Contains(t, text, "power  no device in the inventory can tell")
 	require.Contains(t, text, "no ssh entry")
 }
+
+// A machine that answers no ping and shows its banner is said to need another probe.
+func TestStatusOfFilteredPings(t *testing.T) {
+	t.Parallel()
+	s := MachineStatus{Ping: PingReading{Probe: "icmp"}, SSH: &SSHReading{Banner: "SSH-2.0-x"}}
+	require.Contains(t, s.text("ms1-10.example", time.Now()), `"probe" like "tcp:22"`)
+	s.Ping.Answers = true
+	require.NotContains(t, s.text("ms1-10.example", time.Now()), `"probe"`)
+}
