@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/mozilla-platform-ops/roller/activities"
@@ -64,6 +65,7 @@ func commands(c *config.Config) worker.Options {
 	return worker.Options{
 		WorkerStopTimeout:                  c.Ladder.StopTimeout.D(),
 		MaxConcurrentActivityExecutionSize: c.Ladder.CommandSlots,
+		Interceptors:                       []interceptor.WorkerInterceptor{&measure{}},
 	}
 }
 
@@ -72,6 +74,7 @@ func watches(c *config.Config) worker.Options {
 	return worker.Options{
 		WorkerStopTimeout:                  c.Ladder.StopTimeout.D(),
 		MaxConcurrentActivityExecutionSize: c.Ladder.WatchSlots,
+		Interceptors:                       []interceptor.WorkerInterceptor{&measure{}},
 		DisableWorkflowWorker:              true,
 	}
 }

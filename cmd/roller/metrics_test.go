@@ -15,6 +15,7 @@ import (
 
 	"github.com/mozilla-platform-ops/roller/api"
 	"github.com/mozilla-platform-ops/roller/lab/stack"
+	"github.com/mozilla-platform-ops/roller/worker"
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
@@ -28,7 +29,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `(roller_[a-z_]+)` \\|").FindAllStringSubmatch(string(text), -1) {
 		documented = append(documented, row[1])
 	}
-	require.ElementsMatch(t, slices.Concat([]string{metricBuild, metricSites}, api.Metrics, workflows.Metrics), documented)
+	require.ElementsMatch(t, slices.Concat([]string{metricBuild, metricSites}, api.Metrics, workflows.Metrics, worker.Metrics), documented)
 }
 
 func scrape(t *testing.T, address string) string {
