@@ -52,7 +52,12 @@ func newTaskclusterSite(t *testing.T, env map[string]string, prepare func(*lab.T
 	p, err := s.RunTaskcluster("taskcluster1")
 	require.NoError(t, err)
 	t.Cleanup(p.Stop)
-	t.Cleanup(func() { require.Empty(t, tc.Mistakes()) })
+	t.Cleanup(func() {
+		require.Empty(t, tc.Mistakes())
+		if t.Failed() {
+			t.Logf("calls of Taskcluster: %d claims, %d reclaims; %s", tc.Calls("queue.claimWork"), tc.Calls("queue.reclaimTask"), p.Tail())
+		}
+	})
 	return s, p
 }
 

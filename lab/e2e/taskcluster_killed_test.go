@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mozilla-platform-ops/roller/lab"
+	"github.com/mozilla-platform-ops/roller/workflows"
+)
+
+// A killed process picks up where it was, without a second job; claims and
+// credentials are renewed; a cancelled task cancels its own job and no other's; a
+// task is reported before its deadline.
+func TestTaskclusterProcessKilled(t *testing.T) {
+	t.Parallel()
+	s, p := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "120s"},
+		func(tc *lab.Taskcluster) { tc.ClaimLife = time.Minute },
+		lab.Spec{WorkerID: "killed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}},
+		lab.Spec{WorkerID: "cancelled", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}},
+		lab.Spec{WorkerID: "late", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}})
+	killed, cancelled := s.task(rebootOf("killed")), s.task(rebootOf("cancelled"))
+	late := s.task(rebootOf("late"), map[string]any{"deadline": time.Now().Add(50 * time.Second).UTC().Format(time.RFC3339)})
+	s.saw(t, "all three are told to reboot", func() bool {
+		return s.lab.Count("", func(e lab.Entry) bool { return e.Command == "reboot" }) == 3
+	})
+	s.sees(t, "claims are renewed", func() bool { return s.tc.Calls("queue.reclaimTask") >= 6 })
+	p.Kill()
+	again, err := s.RunTaskcluster("taskcluster2")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		again.Stop()
+		if t.Failed() {
+			t.Logf("%s: %s", again.Name, again.Tail())
+		}
+	})
+	asked := s.tc.Calls("queue.claimWork")
+	s.sees(t, "the next process claims, and the killed one's question is over", func() bool { return s.tc.Calls("queue.claimWork") >= asked+2 })
+	joins := s.task(rebootOf("cancelled"))
+	s.sees(t, "another task joins", func() bool {
+		log, _ := s.tc.Artifact(joins, 0, "public/logs/live.log")
+		return strings.Contains(log, "running already")
+	})
+	s.tc.Cancel(joins)
+	state, reason, log := s.resolved(t, late)
+	require.Equal(t, "failed", state, "%s %s", reason, log)
+	require.Contains(t, log, "the job goes on")
+	v, err := s.door.Show(t.Context(), "machine/mdc1/cancelled", "")
+	require.NoError(t, err)
+	require.False(t, v.Cancelling, "a task that joined a job does not cancel it")
+
+	s.tc.Cancel(cancelled)
+	require.Eventually(t, func() bool {
+		v, err := s.door.Show(t.Context(), "machine/mdc1/cancelled", "")
+		return err == nil && v.Outcome == string(workflows.Cancelled)
+	}, time.Minute, 100*time.Millisecond, "cancelling the task cancels the job")
+
+	state, _, log = s.resolved(t, killed)
+	require.Equal(t, "completed", state, "%s", log)
+	v, err = s.door.Show(t.Context(), "machine/mdc1/late", "")
+	require.NoError(t, err)
+	require.NotEqual(t, string(workflows.Cancelled), v.Outcome)
+	require.Equal(t, 3, s.lab.Count("", func(e lab.Entry) bool { return e.Command == "reboot" }), "no job began twice")
+	views, err := s.door.List(t.Context(), "", 100)
+	require.NoError(t, err)
+	require.Len(t, views, 3)
+	s.noSecrets(t, "killed")
+}
