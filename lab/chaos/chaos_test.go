@@ -20,7 +20,7 @@ func TestSeed(t *testing.T) {
 	first, again, other := fleet(random(1, "fleet"), machines), fleet(random(1, "fleet"), machines), fleet(random(2, "fleet"), machines)
 	require.Equal(t, first, again, "a seed makes one fleet")
 	require.NotEqual(t, first, other)
-	plan := func(seed uint64) []string { return (&strikes{rand: random(seed, "strikes")}).plan(20) }
+	plan := func(seed uint64) []string { return (&strikes{site: &site{}, rand: random(seed, "strikes")}).plan(20) }
 	kills := plan(1)
 	require.Equal(t, kills, plan(1))
 	require.NotEqual(t, kills, plan(2))
@@ -45,7 +45,7 @@ func TestWanted(t *testing.T) {
 	t.Parallel()
 	require.GreaterOrEqual(t, wanted(8*time.Minute), 20)
 	require.Equal(t, 1, wanted(time.Second))
-	kinds := (&strikes{rand: random(1, "strikes")}).plan(20)
+	kinds := (&strikes{site: &site{}, rand: random(1, "strikes")}).plan(20)
 	for _, kind := range []string{check.Worker, check.API, check.Server} {
 		require.Len(t, slices.DeleteFunc(slices.Clone(kinds), func(k string) bool { return k != kind }), 20)
 	}
