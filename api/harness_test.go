@@ -105,6 +105,9 @@ func (f *fakeStarter) Start(ctx context.Context, r starter.Request) (starter.Job
 	if err := ctx.Err(); err != nil {
 		return starter.Job{}, err
 	}
+	if r.NoStart && f.err == nil && !f.job.Joined && !f.job.Repeated {
+		return starter.Job{}, starter.ErrNotStarted
+	}
 	return f.job, f.err
 }
 

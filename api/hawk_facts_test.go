@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -120,4 +121,17 @@ func TestHawkFacts(t *testing.T) {
 			test(t, h)
 		})
 	}
+}
+
+// Whoever leaves while the service is asked makes no failure of it.
+func TestAuthenticationOutlivesItsRequest(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, withServer(func(s *server) {
+		inner := s.Authenticator
+		s.Authenticator = authFunc(func(ctx context.Context, q Question) (Verdict, error) {
+			require.Nil(t, ctx.Done(), "it has no end but the service's own")
+			return inner.Authenticate(ctx, q)
+		})
+	}))
+	require.Equal(t, http.StatusCreated, h.do(h.request(pingPath, sheriff)).status)
 }
