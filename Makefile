@@ -92,13 +92,21 @@ history: $(TEMPORAL) $(BIN)/tctl ## store the histories of a release, once, for 
 	mkdir -p $(dir $(HISTORIES)) && mv $(BIN)/history $(HISTORIES)
 	go test -count=1 ./workflows -run 'Histor'
 
+.PHONY: upgrade
+upgrade: $(TEMPORAL) $(BIN)/tctl ## a rolling upgrade and a rollback, a job in every phase: FROM=0.1.0, a tag or a commit
+	@test -n "$(FROM)" || { echo "say from which release: make upgrade FROM=0.1.0"; exit 2; }
+	rm -rf $(BIN)/from && git worktree prune && git worktree add --detach $(BIN)/from $(FROM)
+	cd $(BIN)/from && go build -race -o $(BIN)/roller-from ./cmd/roller
+	git worktree remove --force $(BIN)/from
+	ROLLER_TEST_OLD=$(BIN)/roller-from ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -v -timeout 15m ./lab/e2e -run '^TestWorkerStopsInEveryPhase$$'
+
 .PHONY: test-lab
 test-lab: $(TEMPORAL) ## root: OpenSSH, ipmi_sim, snmpd and ICMP in network namespaces
 	@echo "==> testing against real peers in network namespaces"
 	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -tags lab -count=1 -timeout 20m -v ./lab/netns/...
 
 .PHONY: test-postgres
-test-postgres: build $(TEMPORAL) $(SERVER) ## root: the documented set-up, end to end and chaos on Temporal's server and PostgreSQL
+test-postgres: build $(TEMPORAL) $(BIN)/tctl $(SERVER) ## root: the documented set-up, end to end and chaos on Temporal's server and PostgreSQL
 	@test -n "$(POSTGRES)" || { echo "no PostgreSQL: apt-get install postgresql"; exit 2; }
 	@echo "==> setting up by docs/operate.md, in namespaces of its own"
 	go test -tags production -count=1 -timeout 10m ./lab/production
