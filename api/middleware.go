@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // entry is what a request's one log line says beyond method, path and status.
@@ -72,7 +74,7 @@ func (s *server) logged(c *gin.Context) {
 	for _, a := range []slog.Attr{
 		slog.String("client_id", e.clientID), slog.String("task", e.task), slog.String("worker_id", e.workerID),
 		slog.String("worker_group", e.workerGroup), slog.String("task_id", e.taskID), slog.String("reason", e.reason),
-		slog.String("via", s.via(c.Request)),
+		slog.String("via", s.via(c.Request)), slog.String("trace_id", traceOf(c.Request.Context())),
 	} {
 		if a.Value.String() != "" {
 			attributes = append(attributes, a)
@@ -86,6 +88,14 @@ func (s *server) logged(c *gin.Context) {
 		level = slog.LevelError
 	}
 	s.Logger.LogAttrs(c.Request.Context(), level, "request", attributes...)
+}
+
+// traceOf is the ID of the trace that a request is in, or "".
+func traceOf(ctx context.Context) string {
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		return span.TraceID().String()
+	}
+	return ""
 }
 
 // via is the trusted proxy that sent a request for another, or "".

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -44,7 +45,7 @@ func New(c client.Client, namespace string, inventory func() *config.Inventory, 
 // namespace it speaks of. It connects at its first use, so that a process
 // starts while Temporal is down. The handler, which may be nil, gets the SDK's
 // metrics and the workflows'.
-func Dial(logger *slog.Logger, metrics client.MetricsHandler) (client.Client, string, error) {
+func Dial(logger *slog.Logger, metrics client.MetricsHandler, interceptors ...interceptor.ClientInterceptor) (client.Client, string, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return nil, "", fmt.Errorf("temporal's client configuration (TEMPORAL_...): %w", err)
@@ -52,7 +53,7 @@ func Dial(logger *slog.Logger, metrics client.MetricsHandler) (client.Client, st
 	if options.Namespace == "" {
 		options.Namespace = client.DefaultNamespace
 	}
-	options.Logger, options.MetricsHandler = log.NewStructuredLogger(logger), metrics
+	options.Logger, options.MetricsHandler, options.Interceptors = log.NewStructuredLogger(logger), metrics, interceptors
 	c, err := client.NewLazyClient(options)
 	if err != nil {
 		return nil, "", fmt.Errorf("temporal's client: %w", err)

@@ -109,6 +109,10 @@ const firstPause = 50 * time.Millisecond
 // send asks for a start until Temporal has answered. The request ID makes one
 // start of all tries.
 func (s *Starter) send(ctx context.Context, start *workflowservice.StartWorkflowExecutionRequest) (*workflowservice.StartWorkflowExecutionResponse, error) {
+	var err error
+	if start.Header, err = traced(ctx); err != nil {
+		return nil, err
+	}
 	for pause := firstPause; ; pause *= 2 {
 		answer, err := s.client.WorkflowService().StartWorkflowExecution(ctx, start)
 		if err == nil || !transient(err) {

@@ -22,8 +22,9 @@ import (
 const metricBuild = "roller_build_info"
 
 // metrics are what one process counts: roller's own numbers, those of Temporal's
-// SDK, and those of the process.
+// SDK, and those of the process. Its traces go the same way.
 type metrics struct {
+	traces   *traces
 	registry *prometheus.Registry
 	handler  client.MetricsHandler
 }

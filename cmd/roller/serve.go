@@ -86,6 +86,10 @@ func measured(ctx context.Context, logger *slog.Logger, services ...service) err
 		return err
 	}
 	defer stop()
+	if m.traces, err = newTraces(ctx, logger); err != nil {
+		return err
+	}
+	defer m.traces.close(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ends := make(chan error, len(services))
@@ -109,7 +113,7 @@ func serveAPI(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *m
 	if err != nil {
 		return err
 	}
-	c, namespace, err := starter.Dial(logger, m.handler)
+	c, namespace, err := starter.Dial(logger, m.handler, m.traces.interceptors...)
 	if err != nil {
 		return err
 	}
@@ -128,6 +132,7 @@ func serveAPI(ctx context.Context, logger *slog.Logger, cfg *config.Config, m *m
 		return fmt.Errorf("listen (LISTEN_HOST, PORT): %w", err)
 	}
 	logger.Info("api listening", "address", listener.Addr().String(), "public_url", cfg.API.PublicURL, "inventory", inventory != nil)
+	handler.Handler = m.traces.serving(handler.Handler)
 	return api.Serve(ctx, cfg, handler, listener)
 }
 
@@ -187,7 +192,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m
 	for _, warning := range slices.Concat(live.Inventory().Warnings, cfg.CanaryWarnings(live.Inventory()), activities.UnknownHosts(cfg, live.Inventory())) {
 		logger.Warn("inventory", "warning", warning)
 	}
-	c, namespace, err := starter.Dial(logger, m.handler)
+	c, namespace, err := starter.Dial(logger, m.handler, m.traces.interceptors...)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func serveTaskcluster(ctx context.Context, logger *slog.Logger, cfg *config.Conf
 	if err != nil {
 		return err
 	}
-	c, namespace, err := starter.Dial(logger, m.handler)
+	c, namespace, err := starter.Dial(logger, m.handler, m.traces.interceptors...)
 	if err != nil {
 		return err
 	}
