@@ -19,7 +19,7 @@ import (
 // one which ends soon was not waited out. The heartbeat is production's.
 var patient = map[string]string{
 	"TASK_NAMES":     "reboot,ssh_reboot,ipmi_reset,ipmi_reboot,ipmi_status,snmp_reboot,snmp_rebootdelay,file_bugzilla_bug,reimage,xenapi_reboot,moonshot_reset,ilo_reboot,ipmi_cycle,ipmi_off,ping",
-	"REBOOT_METHODS": "xenapi_reboot,file_bugzilla_bug", // of a machine that is no VM: the bug at once
+	"REBOOT_METHODS": "ipmi_reset,file_bugzilla_bug",
 	"DOWN_TIMEOUT":   "3m", "UP_TIMEOUT": "20m", "RUNG_RETRY": "10m", "SNMP_REBOOT_DELAY": "10m", "OFF_DELAY": "2s",
 	"BUG_WAIT": "10m", "BLIND_LIMIT": "20m", "REIMAGE_TIMEOUT": "20m", "HEARTBEAT_TIMEOUT": "60s", "LAST_LOOK": "10m",
 	"TURN_WAIT": "3m", "TURN_LIMIT": "1h", "SNMP_TIMEOUT": "100s", "COMMAND_TIMEOUT": "4m",
