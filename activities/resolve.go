@@ -30,6 +30,15 @@ type Plan struct {
 	// OwnWorkers says that only the site's own workers reach the machine.
 	OwnWorkers bool    `json:"own_workers,omitempty"`
 	Notices    Notices `json:"notices,omitzero"`
+	Drain      Drain   `json:"drain,omitzero"`
+}
+
+// Drain is how a worker is drained: config.Drain, and how long its quarantine lasts
+// at most.
+type Drain struct {
+	Settle config.Duration `json:"settle,omitzero"`
+	Limit  config.Duration `json:"limit,omitzero"`
+	For    config.Duration `json:"for,omitzero"`
 }
 
 // Notices is how people are told of a job, and for how long each way is tried.
@@ -111,6 +120,8 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	if kinds := noticeKinds(cfg.Notices); len(kinds) > 0 {
 		plan.Notices = Notices{kinds, cfg.Notices.Limit}
 	}
+	d := cfg.Drain
+	plan.Drain = Drain{Settle: d.Settle, Limit: d.Limit, For: d.Settle + d.Limit + config.DrainQuarantine}
 	names := []string{task}
 	if task == "reboot" {
 		names = cfg.Ladder.Methods

@@ -75,6 +75,7 @@ func readRequest(c *gin.Context, p *params) starter.Request {
 		WorkerType:    p.text("worker_type"),
 		HTTPOrigin:    origin(c.GetHeader("Origin")),
 		Bulk:          p.text("priority") == bulk,
+		Drain:         p.text("drain") == "true",
 	}
 }
 
@@ -138,6 +139,12 @@ func (s *server) valid(h *http.Request, p *params, r *starter.Request) error {
 		if value != "" && !optionalForm.MatchString(value) {
 			p.wrong(field, "must be 1 to 128 characters out of letters, digits, - and _")
 		}
+	}
+	if asked := p.text("drain"); asked != "" && asked != "true" {
+		p.wrong("drain", "must be true, or absent")
+	}
+	if r.Drain && (config.IsRead(r.Task) || r.ProvisionerID == "" || r.WorkerType == "") {
+		p.wrong("drain", "needs a task that is no read, provisioner_id and worker_type")
 	}
 	if asked := p.text("priority"); asked != "" && asked != bulk {
 		p.wrong("priority", "must be bulk, or absent for a job that somebody waits for")

@@ -18,6 +18,7 @@ type Config struct {
 	Devices       Devices
 	Bugzilla      Bugzilla
 	Notices       Notices
+	Drain         Drain
 	Files         Files
 }
 

@@ -49,6 +49,7 @@ func (e *environ) config() *Config {
 		PublicDetails:   e.subset("BUGZILLA_PUBLIC_DETAILS", "", []string{DetailOutlets}),
 	}
 	c.Notices = e.notices()
+	c.Drain = e.drain()
 	c.Files = e.files()
 	return c
 }

@@ -46,7 +46,8 @@ type Taskcluster struct {
 	uploads   map[string]*queueArtifact // by the token in their putUrl
 	made      []string                  // calls, as "queue.claimWork"
 	notices   []TaskclusterNotice
-	tokens    []string // access tokens given to tasks
+	workers   map[string]*queueWorkerState // by "provisioner/type/group/id"
+	tokens    []string                     // access tokens given to tasks
 	mistaken  []string
 	listening *http.Server
 }
@@ -62,7 +63,7 @@ func NewTaskcluster(clients ...Client) (*Taskcluster, error) {
 		ClaimLife: claimLife, ClaimPoll: claimPoll, Auth: NewAuth(append(clients, issuer)...), calls: calls,
 		issuer:  tcclient.Credentials{ClientID: issuer.ID, AccessToken: issuer.AccessToken},
 		changed: make(chan struct{}), tasks: map[string]*queueTask{}, hooks: map[string]json.RawMessage{},
-		roles: map[string][]string{}, uploads: map[string]*queueArtifact{},
+		roles: map[string][]string{}, workers: map[string]*queueWorkerState{}, uploads: map[string]*queueArtifact{},
 	}, nil
 }
 

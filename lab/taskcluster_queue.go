@@ -210,6 +210,9 @@ func (t *Taskcluster) claim(r *http.Request, in *asked) (any, error) {
 
 func (t *Taskcluster) pending(queue, group, id string, most int) ([]any, error) {
 	t.settle()
+	if w := t.workers[queue+"/"+group+"/"+id]; w != nil && w.quarantined.After(t.Now()) {
+		return nil, nil
+	}
 	var claims []any
 	for _, taskID := range t.order {
 		q := t.tasks[taskID]
@@ -223,6 +226,7 @@ func (t *Taskcluster) pending(queue, group, id string, most int) ([]any, error) 
 			return nil, err
 		}
 		claim["task"] = q.definition
+		t.seen(queue, group, id, taskID, run.number)
 		claims = append(claims, claim)
 	}
 	return claims, nil

@@ -33,6 +33,9 @@ func (t *Taskcluster) serve(r *http.Request, c call, in *asked) (any, error) {
 		}
 		return t.hook(c, in)
 	}
+	if c.name == "queue.getWorker" || c.name == "queue.quarantineWorker" {
+		return t.worker(c, in)
+	}
 	if strings.HasPrefix(c.name, "notify.") {
 		return t.notify(c, in)
 	}

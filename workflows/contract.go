@@ -103,6 +103,7 @@ type Job struct {
 	ProvisionerID string `json:"provisioner_id,omitempty"`
 	WorkerType    string `json:"worker_type,omitempty"`
 	HTTPOrigin    string `json:"http_origin,omitempty"`
+	Drain         bool   `json:"drain,omitempty"` // the worker is taken out of Taskcluster's work first
 }
 
 // Outcome says how a job or one attempt of it ended.

@@ -82,6 +82,9 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 		return r.end(ctx, err)
 	}
 	r.notify(ctx)
+	if err := r.drain(ctx); err != nil {
+		return r.end(ctx, err)
+	}
 	return r.end(ctx, do(ctx, r))
 }
 

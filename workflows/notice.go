@@ -63,7 +63,7 @@ func (r *run) notified(ctx workflow.Context) {
 func Tell(ctx workflow.Context, in NoticeInput) error {
 	began := tell(ctx, in, in.Notice)
 	var closed closedJob
-	err := workflow.ExecuteActivity(forClosed(ctx, in), a.AwaitClosed,
+	err := workflow.ExecuteActivity(forClosed(ctx, in.Heartbeat.D()), a.AwaitClosed,
 		activities.RunRef{WorkflowID: in.Notice.WorkflowID, RunID: in.Notice.TaskID}).Get(ctx, &closed)
 	if err != nil {
 		return err
@@ -139,9 +139,9 @@ func forNotice(ctx workflow.Context, limit time.Duration, summary string) workfl
 // longestJob bounds one attempt of the wait for a job's end; another one follows.
 const longestJob = 24 * time.Hour
 
-func forClosed(ctx workflow.Context, in NoticeInput) workflow.Context {
+func forClosed(ctx workflow.Context, heartbeat time.Duration) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue: WatchTaskQueue, StartToCloseTimeout: longestJob, HeartbeatTimeout: in.Heartbeat.D(),
+		TaskQueue: WatchTaskQueue, StartToCloseTimeout: longestJob, HeartbeatTimeout: heartbeat,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1.5, MaximumInterval: 30 * time.Second},
 		Summary:     "await the job's end",
 	})

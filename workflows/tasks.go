@@ -99,6 +99,7 @@ func Register(r worker.WorkflowRegistry) {
 		register(spelled, task)
 	}
 	r.RegisterWorkflowWithOptions(Turn, workflow.RegisterOptions{Name: TurnType})
+	r.RegisterWorkflowWithOptions(HoldQuarantine, workflow.RegisterOptions{Name: QuarantineType})
 	r.RegisterWorkflowWithOptions(Tell, workflow.RegisterOptions{Name: NoticeType})
 	r.RegisterWorkflowWithOptions(FileBug, workflow.RegisterOptions{Name: BugType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: SweepType})
