@@ -245,6 +245,18 @@ func TestFollowEnds(t *testing.T) {
 	}
 }
 
+// A task is reported while Taskcluster still takes a report.
+func TestReportBy(t *testing.T) {
+	t.Parallel()
+	created := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	for life, margin := range map[time.Duration]time.Duration{
+		24 * time.Hour: 2 * time.Minute, 2 * time.Hour: 2 * time.Minute, 10 * time.Minute: time.Minute, time.Minute: 6 * time.Second,
+	} {
+		c := Claim{Created: created, Deadline: created.Add(life)}
+		require.Equal(t, c.Deadline.Add(-margin), c.reportBy(), life)
+	}
+}
+
 // The claim and its credentials are renewed, the log grows meanwhile, and another
 // attempt goes on with what the last one had.
 func TestFollowRenewsAndGrows(t *testing.T) {
