@@ -52,7 +52,7 @@ func TestWholeRackAndWholeChassis(t *testing.T) {
 	}
 	s := newSite(t, map[string]string{
 		"REBOOT_METHODS": "moonshot_reset,snmp_reboot", "DEVICE_INTERVAL": interval.String(), "CHASSIS_INTERVAL": chassisInterval.String(),
-		"UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s", "COMMAND_TIMEOUT": "60s",
+		"UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s", "COMMAND_TIMEOUT": "60s", "TURN_WAIT": "60s", "CLIENT_LIMIT": "none",
 	}, machines...)
 	_, err := s.StartWorker()
 	require.NoError(t, err)
@@ -79,7 +79,7 @@ func (s *site) nearTheBound(t *testing.T, host string, bound time.Duration) {
 	entries := slices.DeleteFunc(s.lab.Log(), func(e lab.Entry) bool { return e.Host != host || !e.Control })
 	took := entries[len(entries)-1].End.Sub(entries[0].At)
 	t.Logf("%s: %d commands in %s, the intervals alone take %s", host, len(entries), took, bound)
-	require.Less(t, took, bound+time.Duration(len(entries))*2*time.Second)
+	require.Less(t, took, bound+time.Duration(len(entries))*4*time.Second)
 }
 
 // inRack is a PDU with some machines, and another PDU with one.
@@ -253,4 +253,42 @@ func TestTerminateJustBeforeTheCommand(t *testing.T) {
 	r, _ := s.end(t, s.job(t, "reboot", s.lab.Machine("rack-1")))
 	require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
 	require.Empty(t, s.lab.Controls("rack-0"))
+}
+
+// Promises 2, 3 and 7 with all workers killed while one has the device and nine
+// wait for it: nobody is forgotten, nobody is told twice, and none waits for a
+// lease.
+func TestWorkersAreKilledAtAFullRack(t *testing.T) {
+	t.Parallel()
+	const outlets, interval = 10, 100 * time.Millisecond
+	g := &gate{}
+	machines := inRack(outlets)
+	for i := range machines {
+		machines[i].Faults.SlowBoot = 20 * time.Second // so that who looks late sees it down
+	}
+	s := newGatedSite(t, map[string]string{
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "90s", "DOWN_TIMEOUT": "30s",
+	}, g, machines...)
+	_, err := s.StartWorker()
+	require.NoError(t, err)
+	busy := g.stop(lab.Arrived, setOf("rack-3"))
+	var jobs []starter.Job
+	for i := range outlets {
+		jobs = append(jobs, s.job(t, "reboot", s.lab.Machine(fmt.Sprintf("rack-%d", i))))
+	}
+	<-busy.held
+	for _, w := range s.Workers {
+		w.Kill()
+	}
+	for range 2 {
+		_, err := s.StartWorker()
+		require.NoError(t, err)
+	}
+	busy.open()
+	for i, job := range jobs {
+		r, _ := s.end(t, job)
+		require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
+		require.Len(t, s.lab.Controls(fmt.Sprintf("rack-%d", i)), 1, "%s", pretty(r))
+	}
+	require.GreaterOrEqual(t, s.rested(t, "pdu1.mdc1.example", interval), outlets-1)
 }
