@@ -47,8 +47,13 @@ type JobAsk struct {
 	WorkerID    string `json:"worker_id"`
 	WorkerGroup string `json:"worker_group"`
 	ClientID    string `json:"client_id,omitempty"` // who asked
-	Bulk        bool   `json:"bulk,omitempty"`
-	Key         string `json:"key"` // by which a repeat, also by another run of the same task, is known
+
+	ProvisionerID string `json:"provisioner_id,omitempty"`
+	WorkerType    string `json:"worker_type,omitempty"`
+
+	Bulk  bool   `json:"bulk,omitempty"`
+	Drain bool   `json:"drain,omitempty"`
+	Key   string `json:"key"` // by which a repeat, also by another run of the same task, is known
 }
 
 // Payload is the payload of a task for roller, as a hook made by
@@ -58,6 +63,10 @@ type Payload struct {
 	WorkerID    string `json:"worker_id"`
 	WorkerGroup string `json:"worker_group"`
 	Priority    string `json:"priority"`
+
+	Drain         bool   `json:"drain"` // needs the two below
+	ProvisionerID string `json:"provisioner_id"`
+	WorkerType    string `json:"worker_type"`
 }
 
 // mostClaims is how many runs are claimed at once, the most that the queue gives.
@@ -154,6 +163,7 @@ func readAsk(cfg *config.Config, task tcqueue.TaskClaim) (JobAsk, error) {
 	ask := JobAsk{
 		Task: config.CanonicalTask(p.TaskName), WorkerID: p.WorkerID, WorkerGroup: p.WorkerGroup,
 		ClientID: extra.RequestedBy, Bulk: p.Priority == "bulk",
+		Drain: p.Drain, ProvisionerID: p.ProvisionerID, WorkerType: p.WorkerType,
 	}
 	if ask.ClientID == "" || len(ask.ClientID) > longestClient || strings.ContainsFunc(ask.ClientID, unprintable) {
 		ask.ClientID = "taskcluster-task/" + task.Status.TaskID
@@ -168,6 +178,12 @@ func readAsk(cfg *config.Config, task tcqueue.TaskClaim) (JobAsk, error) {
 	if p.Priority != "" && p.Priority != "bulk" && p.Priority != "normal" {
 		problems["priority"] = []string{"must be bulk or normal"}
 	}
+	if p.Drain && (config.IsRead(ask.Task) || p.ProvisionerID == "" || p.WorkerType == "") {
+		problems["drain"] = []string{"needs a task that is no read, provisioner_id and worker_type"}
+	}
+	if !optionalName.MatchString(p.ProvisionerID) || !optionalName.MatchString(p.WorkerType) {
+		problems["provisioner_id, worker_type"] = []string{"must be 1 to 128 characters out of letters, digits, - and _"}
+	}
 	if len(problems) > 0 {
 		return JobAsk{}, errors.New("payload: " + flatten(problems))
 	}
@@ -180,6 +196,9 @@ func readAsk(cfg *config.Config, task tcqueue.TaskClaim) (JobAsk, error) {
 	return ask, nil
 }
 
+// optionalName is the form of provisioner and worker type, if they are there.
+var optionalName = regexp.MustCompile(`\A[-_0-9a-zA-Z]{0,128}\z`)
+
 func unprintable(r rune) bool { return r < ' ' || r > '~' }
 
 // strictly decodes one JSON object without unknown fields.
@@ -187,7 +206,7 @@ func strictly(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return errors.New("must be an object with task_name, worker_id, worker_group and perhaps priority")
+		return errors.New("must be an object with task_name, worker_id, worker_group and perhaps priority, drain, provisioner_id and worker_type")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("must be one object")

@@ -113,6 +113,22 @@ func TestTaskAsks(t *testing.T) {
 			change: map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "priority": "bulk"}},
 			want:   JobAsk{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "none", Bulk: true},
 		},
+		"drained": {
+			change: map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "mdc1", "drain": true, "provisioner_id": "p", "worker_type": "w"}},
+			want:   JobAsk{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: true, ProvisionerID: "p", WorkerType: "w"},
+		},
+		"drained, of which queue": {
+			change:  map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "drain": true, "worker_type": "w"}},
+			problem: "drain: needs",
+		},
+		"a read is not drained": {
+			change:  map[string]any{"payload": map[string]any{"task_name": "ping", "worker_id": "ms1-10", "drain": true, "provisioner_id": "p", "worker_type": "w"}},
+			problem: "drain: needs",
+		},
+		"a provisioner with a slash": {
+			change:  map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "provisioner_id": "p/q"}},
+			problem: "provisioner_id, worker_type: must be",
+		},
 		"a scope for all": {
 			change: map[string]any{"scopes": []string{"project:releng:roller:*"}},
 			want:   JobAsk{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "mdc1"},

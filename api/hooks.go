@@ -53,6 +53,11 @@ const hookSource = "https://github.com/mozilla-platform-ops/roller"
 // eval is a JSON-e expression.
 func eval(expression string) map[string]any { return map[string]any{"$eval": expression} }
 
+// given is what the form says, or another value where it says nothing.
+func given(field string, otherwise any) map[string]any {
+	return map[string]any{"$if": "'" + field + "' in payload", "then": eval("payload." + field), "else": otherwise}
+}
+
 // definition is a task's hook. Its template gives every optional field a value: the
 // service does not apply a schema's defaults. Who asked is put in by the service.
 func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error) {
@@ -66,8 +71,8 @@ func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error
 		"scopes": h.scopes(t.Name),
 		"payload": map[string]any{
 			"task_name": t.Name, "worker_id": eval("payload.worker_id"),
-			"worker_group": map[string]any{"$if": "'worker_group' in payload", "then": eval("payload.worker_group"), "else": config.AnyGroup},
-			"priority":     map[string]any{"$if": "'priority' in payload", "then": eval("payload.priority"), "else": "normal"},
+			"worker_group": given("worker_group", config.AnyGroup), "priority": given("priority", "normal"),
+			"drain": given("drain", false), "provisioner_id": given("provisioner_id", ""), "worker_type": given("worker_type", ""),
 		},
 		"extra":    map[string]any{"requestedBy": eval("clientId")},
 		"metadata": map[string]any{"name": "roller: " + t.Name + " of ${payload.worker_id}", "description": t.Description, "owner": h.Owner, "source": hookSource},
@@ -79,9 +84,12 @@ func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error
 	schema, err := json.Marshal(map[string]any{
 		"type": "object", "additionalProperties": false, "required": []string{"worker_id"},
 		"properties": map[string]any{
-			"worker_id":    with(name, "the machine, like ms1-10"),
-			"worker_group": with(name, "its data centre, like mdc1; none is any"),
-			"priority":     map[string]any{"type": "string", "enum": []string{"normal", bulk}, "description": "bulk lets every other job go first"},
+			"worker_id":      with(name, "the machine, like ms1-10"),
+			"worker_group":   with(name, "its data centre, like mdc1; none is any"),
+			"priority":       map[string]any{"type": "string", "enum": []string{"normal", bulk}, "description": "bulk lets every other job go first"},
+			"drain":          map[string]any{"type": "boolean", "description": "take the worker out of work first, and wait for its task; needs provisioner_id and worker_type"},
+			"provisioner_id": with(name, "of the worker's task queue, like releng-hardware"),
+			"worker_type":    with(name, "of the worker's task queue"),
 		},
 	})
 	if err != nil {

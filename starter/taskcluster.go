@@ -42,6 +42,7 @@ type TaskJobs struct{ *Starter }
 func (s TaskJobs) Ask(ctx context.Context, ask workflows.JobAsk) (workflows.JobRun, error) {
 	request := Request{
 		Task: ask.Task, WorkerID: ask.WorkerID, WorkerGroup: ask.WorkerGroup, ClientID: ask.ClientID, Bulk: ask.Bulk,
+		Drain: ask.Drain, ProvisionerID: ask.ProvisionerID, WorkerType: ask.WorkerType,
 		Repeats: []Repeat{{Key: ask.Key, For: repeatClaim}},
 	}
 	job, err := s.Start(ctx, request)

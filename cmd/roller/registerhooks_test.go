@@ -95,12 +95,15 @@ func TestGrantsAreWhatIsNeeded(t *testing.T) {
 	id, err := trigger(`{"worker_id":"ms1-10","worker_group":"mdc1","priority":"bulk"}`)
 	require.NoError(t, err)
 	task := tc.Task(id)
-	require.Equal(t, map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "mdc1", "priority": "bulk"}, task["payload"])
+	require.Equal(t, map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "mdc1", "priority": "bulk", "drain": false, "provisioner_id": "", "worker_type": ""}, task["payload"])
 	require.Equal(t, map[string]any{"requestedBy": "sheriff"}, task["extra"])
 	require.Equal(t, []any{"project:releng:roller:reboot"}, task["scopes"])
 	id, err = trigger(`{"worker_id":"ms1-10"}`)
 	require.NoError(t, err)
-	require.Equal(t, map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "none", "priority": "normal"}, tc.Task(id)["payload"])
+	require.Equal(t, map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "none", "priority": "normal", "drain": false, "provisioner_id": "", "worker_type": ""}, tc.Task(id)["payload"])
+	id, err = trigger(`{"worker_id":"ms1-10","drain":true,"provisioner_id":"releng-hardware","worker_type":"gecko-t"}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "none", "priority": "normal", "drain": true, "provisioner_id": "releng-hardware", "worker_type": "gecko-t"}, tc.Task(id)["payload"])
 }
 
 func TestRegisterHooksIsRefused(t *testing.T) {
