@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -45,6 +46,10 @@ type jsonConn struct {
 func (c *jsonConn) Write(b []byte) (int, error) {
 	if !bytes.HasPrefix(b, plainStart) || !bytes.Contains(b, plainHeaders) && !bytes.HasPrefix(b, plainExpect) {
 		return c.Conn.Write(b)
+	}
+	// Nobody reads an answer to a handshake that failed, and it was no request.
+	if t, ok := c.Conn.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
+		return 0, net.ErrClosed
 	}
 	f := refuse(inputInvalid, "this is no request that HTTP/1.1 allows")
 	if bytes.HasPrefix(b[len(plainStart):], []byte("431 ")) {

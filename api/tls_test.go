@@ -120,7 +120,8 @@ func TestServeTLS(t *testing.T) {
 	cfg := testConfig("http://127.0.0.1:1")
 	cfg.API.AllowedHosts = []string{"127.0.0.1"}
 	cfg.API.TLSCertFile, cfg.API.TLSKeyFile = f.cert, f.key
-	a, err := New(cfg, Deps{Starter: &fakeStarter{}})
+	logs := &logBuffer{}
+	a, err := New(cfg, Deps{Starter: &fakeStarter{}, Logger: slog.New(slog.NewJSONHandler(logs, nil))})
 	require.NoError(t, err)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -167,4 +168,6 @@ func TestServeTLS(t *testing.T) {
 	require.NoError(t, err)
 	answer, _ := io.ReadAll(conn)
 	require.NotContains(t, string(answer), "status", "nothing is said in clear")
+	require.Contains(t, logs.String(), string(inputTooLarge))
+	require.NotContains(t, logs.String(), string(inputInvalid), "a failed handshake was no request")
 }
