@@ -211,7 +211,7 @@ var strikes = map[string]strike{
 	}},
 }
 
-// everyStrike asks for all of the table. Without it there are
+// everyStrike asks for all of the table, as make test-lab does. Without it there are
 // those that need no lost worker to be given up: each other one takes minutes.
 const everyStrike = "ROLLER_TEST_EVERY_STRIKE"
 
