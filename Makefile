@@ -70,6 +70,10 @@ run: build $(TEMPORAL) ## roller dev: Temporal with its Web UI, the API and a wo
 demo: build $(TEMPORAL) ## four machines, four ladders, live; ONCE=1 exits with the result
 	$(BIN)/demo --bin $(BIN) $(if $(ONCE),--once)
 
+.PHONY: screenshots
+screenshots: build $(TEMPORAL) ## the README's pictures of the Web UI, from the demo, by headless Chromium
+	docs/screenshots/draw
+
 .PHONY: chaos
 chaos: build $(TEMPORAL) ## a fleet on which everything fails; MACHINES=300 DURATION=8m SEED=1
 	$(BIN)/chaos --bin $(BIN) $(if $(MACHINES),--machines $(MACHINES)) $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
