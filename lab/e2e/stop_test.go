@@ -136,7 +136,8 @@ func TestWorkerStopsInTime(t *testing.T) {
 	g.open()
 	r, _ := s.end(t, job)
 	require.Equal(t, workflows.Back, r.Outcome, pretty(r))
-	require.Contains(t, r.Attempts[0].Why, "may have been sent", pretty(r))
+	// Whether Temporal or the next worker is the first to see that it is gone.
+	require.Regexp(t, "may have been sent|was lost while it sent the command", r.Attempts[0].Why, pretty(r))
 	require.Len(t, s.lab.Controls("held"), 1)
 }
 
