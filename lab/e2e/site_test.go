@@ -256,13 +256,14 @@ func (s *site) endWithin(t *testing.T, job starter.Job, limit time.Duration) (wo
 	return *v.Result, v
 }
 
-// until waits for the job's record to satisfy a condition.
+// until waits for the job's record to satisfy a condition: longer than Temporal takes
+// to notice that the worker of an activity without heartbeats is gone (a minute).
 func (s *site) until(t *testing.T, job starter.Job, what string, holds func(workflows.Result) bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		v, err := s.door.Show(t.Context(), job.WorkflowID, job.TaskID)
 		return err == nil && v.Result != nil && holds(*v.Result)
-	}, time.Minute, 100*time.Millisecond, what)
+	}, 3*time.Minute, 100*time.Millisecond, what)
 }
 
 // saw waits for the lab to have seen something.
