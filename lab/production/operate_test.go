@@ -44,7 +44,7 @@ func TestOperate(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestOperate$", "-test.v")
 	cmd.Env = append(os.Environ(), within+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC, Pdeathsig: syscall.SIGKILL,
 	}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
