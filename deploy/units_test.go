@@ -94,6 +94,23 @@ func TestEnvironmentFiles(t *testing.T) {
 	}
 }
 
+// The documented set-up hands its password to nothing but the shell's own printf:
+// what is in a program's arguments, everybody on the machine may read.
+func TestDocumentedPasswordIsInNoArguments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/operate.md")
+	require.NoError(t, err)
+	uses := 0
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "$password") {
+			require.Regexp(t, `^printf [^|]*"\$password" (\||>>)`, line)
+			require.Equal(t, 1, strings.Count(line, "$password"), line)
+			uses++
+		}
+	}
+	require.Equal(t, 2, uses)
+}
+
 func TestHealthy(t *testing.T) {
 	t.Parallel()
 	status := make(chan int, 1)
