@@ -25,12 +25,18 @@ import (
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
-// onPostgres starts a PostgreSQL of the test's own.
-func onPostgres(t *testing.T) *stack.Production {
+// needsProduction leaves a test to make test-postgres, where it runs.
+func needsProduction(t *testing.T) {
 	t.Helper()
 	if production == nil {
 		t.Skip("needs Temporal's server and PostgreSQL: make test-postgres")
 	}
+}
+
+// onPostgres starts a PostgreSQL of the test's own.
+func onPostgres(t *testing.T) *stack.Production {
+	t.Helper()
+	needsProduction(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	own, err := stack.NewProduction(ctx, "../..")
@@ -79,9 +85,7 @@ func TestDatabaseIsKilled(t *testing.T) {
 // roller with one does its work.
 func TestFrontendAsksForCertificates(t *testing.T) {
 	t.Parallel()
-	if production == nil {
-		t.Skip("needs Temporal's server and PostgreSQL: make test-postgres")
-	}
+	needsProduction(t)
 	dir := t.TempDir()
 	ca := newAuthority(t, dir, "ca")
 	ca.issue(t, dir, "server")
