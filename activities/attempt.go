@@ -128,6 +128,22 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// endedEarly is why ctx ended, as text alone: of an attempt that has sent something
+// its cancel must not say that it has not.
+func endedEarly(ctx context.Context) string {
+	return "this attempt ended: " + context.Cause(ctx).Error()
+}
+
+// unheard is the error of a command that went out and whose reply nobody heard.
+// Where ctx has ended, that is why: the dialogue was ended from here, and what the
+// protocol makes of it (a timeout, a lost connection) is not what happened.
+func unheard(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return unknown("%s: it may have been sent, and its reply was not waited for: %s", what, endedEarly(ctx))
+	}
+	return unknown("%s: %w", what, err)
+}
+
 // endedOr returns err, or why ctx ended if that is the reason for it.
 func endedOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

@@ -265,6 +265,18 @@ func (t *try) send(ctx context.Context) error {
 	return nil
 }
 
+// looked says for how long the power state was read back.
+func (t *try) looked(ctx context.Context) string {
+	select {
+	case <-stopping(ctx):
+		return "before this worker stopped"
+	case <-ctx.Done():
+		return "before this attempt ended"
+	default:
+		return "within " + t.d.verify.String()
+	}
+}
+
 // failed gives an error that came before the command its last touch.
 func (t *try) failed(ctx context.Context, err error) error {
 	if t.res.Sent != "" || t.lost {
@@ -342,7 +354,7 @@ func (t *try) verify(ctx context.Context) error {
 	}
 	t.place.release()
 	if t.res.Unknown == "" {
-		t.res.Unknown = fmt.Sprintf("acknowledged, but not seen to be %s within %s: %v", t.in.Action, t.d.verify, err)
+		t.res.Unknown = fmt.Sprintf("acknowledged, but not seen to be %s %s: %v", t.in.Action, t.looked(ctx), err)
 	}
 	if t.in.Action == On && !canceled(ctx) {
 		return harmless(unknown("power on %s: %s", t.m.FQDN, t.res.Unknown))

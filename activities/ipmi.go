@@ -98,6 +98,9 @@ func (a *Activities) ipmiControl(ctx context.Context, m config.Machine, action A
 	if s.conn.written() == before {
 		return "", notSent("ipmi %s: %s: %w", m.IPMI.Addr(), what, err)
 	}
+	if _, answered := types.IsResponseError(err); !answered {
+		return what, unheard(ctx, "ipmi "+m.IPMI.Addr()+": "+what, err)
+	}
 	return what, meaning(ipmiMeaning(err), "ipmi %s: %s: %w", m.IPMI.Addr(), what, err)
 }
 

@@ -180,7 +180,10 @@ func (c toolCall) once(ctx context.Context, suite int) (string, error) {
 	if err == nil {
 		return c.answer(out.String(), said.String()), nil
 	}
-	if limited.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
+		err = errors.New(endedEarly(ctx))
+	case limited.Err() != nil:
 		err = fmt.Errorf("ended after %s: %w", c.limit(), context.Cause(limited))
 	}
 	return "", c.failed(err, c.clean(said.String()+"\n"+out.String()))

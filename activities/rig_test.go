@@ -35,11 +35,17 @@ const (
 // newRig starts the lab and reads the files it writes as a worker would.
 func newRig(t *testing.T, spec lab.Spec) *rig {
 	t.Helper()
+	return newRigDuring(t, spec, nil)
+}
+
+// newRigDuring is newRig with devices that stop in mid-command.
+func newRigDuring(t *testing.T, spec lab.Spec, during lab.During) *rig {
+	t.Helper()
 	spec.WorkerID, spec.WorkerGroup = "ms1-10", "mdc1"
 	if spec.Timing == (lab.Timing{}) {
 		spec.Timing = lab.Timing{Shutdown: 50 * time.Millisecond, Boot: rigBoot, SSHDelay: 50 * time.Millisecond, Cycle: 100 * time.Millisecond, PDUDelay: 200 * time.Millisecond}
 	}
-	l, err := lab.Start(lab.Options{Machines: []lab.Spec{spec}, Seed: 1})
+	l, err := lab.Start(lab.Options{Machines: []lab.Spec{spec}, Seed: 1, During: during})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	env, err := l.WriteFiles(t.TempDir())

@@ -116,7 +116,7 @@ func (s *snmpSession) setOutlet(o config.Outlet, action Action) error {
 	case err != nil && usmRefuses(err):
 		return refused("snmp %s: set %s: %s", o, action, snmpText(err))
 	case err != nil:
-		return unknown("snmp %s: set %s: no answer that can be read within %s: %s", o, action, s.limit, snmpText(err))
+		return unheard(s.Context, fmt.Sprintf("snmp %s: set %s", o, action), fmt.Errorf("no answer that can be read within %s: %s", s.limit, snmpText(err)))
 	case answer.PDUType != gosnmp.GetResponse || answer.Error == gosnmp.NoError && len(answer.Variables) == 0:
 		return unknown("snmp %s: set %s: the answer is not one to a set", o, action)
 	case answer.Error != gosnmp.NoError:

@@ -106,6 +106,8 @@ func (s *snmpSession) get(oid string) (gosnmp.SnmpPDU, error) {
 	switch {
 	case err != nil && (usmRefuses(err) || strings.Contains(err.Error(), notAuthentic)):
 		return gosnmp.SnmpPDU{}, refused("snmp %s: the PDU refuses the SNMPv3 user: %s", o, snmpText(err))
+	case err != nil && s.Context.Err() != nil:
+		return gosnmp.SnmpPDU{}, notSent("snmp %s: read: %s", o, endedEarly(s.Context))
 	case err != nil:
 		return gosnmp.SnmpPDU{}, notSent("snmp %s: no answer to a read (the PDU cannot be reached, or the community is wrong): %s", o, snmpText(err))
 	case answer.PDUType != gosnmp.GetResponse || answer.Error == gosnmp.NoError && len(answer.Variables) == 0:

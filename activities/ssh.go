@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -92,7 +93,7 @@ func (r *rebooting) try(ctx context.Context, cmd string) (err error) {
 		r.fenced = true
 		return err
 	}
-	err = sshReboot(r.client, cmd)
+	err = sshReboot(ctx, r.client, cmd)
 	if err != nil && MeaningOf(err) == NotSent && r.client.silent() {
 		return notSent("ssh: %s: %w: %w", cmd, errSilent, err)
 	}
@@ -102,8 +103,8 @@ func (r *rebooting) try(ctx context.Context, cmd string) (err error) {
 // sshReboot runs one command. A machine that goes down takes the connection
 // with it, so once the server has accepted the command only an exit status that
 // is not zero says that it was not carried out.
-func sshReboot(client *sshClient, cmd string) error {
-	exit, _, stderr, err := sshExec(client, cmd, 0)
+func sshReboot(ctx context.Context, client *sshClient, cmd string) error {
+	exit, _, stderr, err := sshExec(ctx, client, cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ const outputBytes = 4 << 10
 // sshExec runs a command and returns its exit status, -1 if the connection
 // ended without one. An error is NotSent before the request went out, Unknown
 // when its answer was lost, Refused when the server does not run commands.
-func sshExec(client *sshClient, cmd string, wantOutput int64) (exit int, stdout, stderr string, err error) {
+func sshExec(ctx context.Context, client *sshClient, cmd string, wantOutput int64) (exit int, stdout, stderr string, err error) {
 	ch, reqs, err := client.OpenChannel("session", nil)
 	if err != nil {
 		if _, ok := errors.AsType[*ssh.OpenChannelError](err); ok {
@@ -130,7 +131,7 @@ func sshExec(client *sshClient, cmd string, wantOutput int64) (exit int, stdout,
 	defer func() { _ = ch.Close() }()
 	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{cmd})) // RFC 4254, 6.5
 	if err != nil {
-		return 0, "", "", unknown("ssh: %s: the answer to the request was lost: %w", cmd, err)
+		return 0, "", "", unheard(ctx, "ssh: "+cmd, fmt.Errorf("the answer to the request was lost: %w", err))
 	}
 	if !ok {
 		return 0, "", "", refused("ssh: the server does not run %q for this account", cmd)
@@ -180,7 +181,7 @@ func (a *Activities) bootID(ctx context.Context, m config.Machine) string {
 		return ""
 	}
 	defer func() { _ = client.Close() }()
-	exit, out, _, err := sshExec(client, "boot_id", bootIDBytes+1)
+	exit, out, _, err := sshExec(ctx, client, "boot_id", bootIDBytes+1)
 	id := strings.TrimSpace(out)
 	if err != nil || exit != 0 || len(out) > bootIDBytes || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return ""

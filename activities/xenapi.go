@@ -149,7 +149,7 @@ func (v *xenVM) off(ctx context.Context, ready func() error) (string, error) {
 	sent := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { giveBack(ctx) }})
 	_, err := blocking.call(sent, clean, v.xenSession.ref, v.ref)
 	if err := takeBack(ctx); err != nil {
-		return clean, unknown("xenapi: %s did not end, and no %s was sent: %w", clean, hard, errors.New(err.Error()))
+		return clean, unknown("xenapi: %s: its effect was not read, and no %s was sent: %w", clean, hard, errors.New(err.Error()))
 	}
 	m := Unknown
 	if err != nil {
