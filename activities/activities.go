@@ -21,6 +21,7 @@ type Activities struct {
 
 	lookouts *lookouts // New makes them
 	witness  witness   // New makes it the activities themselves
+	bulk     crowd
 }
 
 // witness is what a machine shows of itself beside its answers to probes.

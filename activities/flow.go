@@ -62,7 +62,7 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 	}
 	var stop func()
 	t.place = a.newPlace(ctx, m, d.protocol, in.Action, &t.progress)
-	t.pulse, stop = startPulse(ctx, t.progress, t.place.ask.Rank)
+	t.pulse, stop = a.startPulse(ctx, t.progress, t.place.ask.Rank)
 	defer stop()
 	t.place.tell = func() { _ = t.pulse.set(ctx, t.progress) }
 	ctx = withPlace(ctx, t.place)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -30,34 +31,52 @@ type pulse struct {
 	details Progress
 }
 
-// cancelWithin is how soon a command learns of a cancel, which comes with the
-// answer to a heartbeat. A bulk job, for which there may be a thousand others,
-// learns of it with the heartbeats that it needs anyway.
-const cancelWithin = 3 * time.Second
+const (
+	// cancelWithin is how soon a command learns of a cancel, which comes with the
+	// answer to a heartbeat.
+	cancelWithin = 3 * time.Second
+	// bulkBeats is how many heartbeats a second the bulk jobs of one process send at
+	// most to learn of a cancel: each is a write to Temporal's database, and the dev
+	// server drowns in some 600.
+	bulkBeats = 150
+)
+
+// crowd is the attempts of bulk jobs that are under way in this process. There may
+// be thousands, which then learn of a cancel later.
+type crowd struct{ size atomic.Int64 }
+
+// every is the time between two heartbeats of an attempt that must beat once in
+// needed, whatever else.
+func (c *crowd) every(needed time.Duration, rank Rank) time.Duration {
+	soon := cancelWithin
+	if rank >= BulkRank {
+		soon = max(soon, time.Duration(c.size.Load())*time.Second/bulkBeats)
+	}
+	return min(needed, soon)
+}
+
+func (c *crowd) join(rank Rank) (leave func()) {
+	if rank < BulkRank {
+		return func() {}
+	}
+	c.size.Add(1)
+	return func() { c.size.Add(-1) }
+}
 
 // startPulse begins at once: a worker may be lost before the first tick, and that
 // it was preparing must be known.
-func startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
+func (a *Activities) startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
 	p = &pulse{record: recordProgress, fence: newFence(ctx), details: details}
 	ctx, cancel := context.WithCancel(ctx)
+	leave := a.bulk.join(rank)
 	var ticking sync.WaitGroup
 	ticking.Go(func() {
-		every := heartbeatEvery(ctx)
-		if rank < BulkRank {
-			every = min(every, cancelWithin)
-		}
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
+		for ctx.Err() == nil {
 			p.beat(ctx)
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
+			pause(ctx, a.bulk.every(heartbeatEvery(ctx), rank))
 		}
 	})
-	return p, func() { cancel(); ticking.Wait() }
+	return p, func() { cancel(); ticking.Wait(); leave() }
 }
 
 // set changes what the heartbeats say, and sends one. Its error says that the

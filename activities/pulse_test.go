@@ -182,3 +182,33 @@ func TestHeartbeatsOfACommand(t *testing.T) {
 		})
 	}
 }
+
+// Promise 10: a bulk job learns of a cancel as soon as a person's, unless its worker
+// has so many that Temporal would have to write for nothing else.
+func TestHowOftenACommandBeats(t *testing.T) {
+	t.Parallel()
+	const needed = 15 * time.Second // of a HEARTBEAT_TIMEOUT of 60 s
+	for name, c := range map[string]struct {
+		rank Rank
+		bulk int
+		want time.Duration
+	}{
+		"a person's":                 {ClickRank, 0, 3 * time.Second},
+		"a person's beside many":     {ClickRank, 5000, 3 * time.Second},
+		"one bulk job":               {BulkRank, 1, 3 * time.Second},
+		"racks of them":              {BulkRank, 450, 3 * time.Second},
+		"all Macs and cartridges":    {BulkRank, 1068, 7120 * time.Millisecond},
+		"as many as there are slots": {BulkRank, 5000, needed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var all crowd
+			for range c.bulk {
+				t.Cleanup(all.join(BulkRank))
+			}
+			all.join(c.rank)()
+			require.Equal(t, c.want, all.every(needed, c.rank))
+			require.Equal(t, time.Second, all.every(time.Second, ClickRank), "a shorter HEARTBEAT_TIMEOUT needs more")
+		})
+	}
+}

@@ -15,7 +15,7 @@ func (a *Activities) inTurn(ctx context.Context, retry config.Duration, m config
 		progress.FirstTry = time.Now()
 	}
 	p := a.newPlace(ctx, m, protocol, "", &progress)
-	pulse, stop := startPulse(ctx, progress, p.ask.Rank)
+	pulse, stop := a.startPulse(ctx, progress, p.ask.Rank)
 	defer stop()
 	p.tell = func() { _ = pulse.set(ctx, progress) }
 	defer p.release()

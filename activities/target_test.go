@@ -318,8 +318,7 @@ func TestRecallOff(t *testing.T) {
 		"gone, and so is the machine":  {story: &story{err: serviceerror.NewNotFound("x")}, left: LeftOff{Machine: config.Name{WorkerID: "q", WorkerGroup: "mdc1"}}, meaning: UnknownMachine},
 		"gone, and so is its VM entry": {story: &story{err: serviceerror.NewNotFound("x")}, left: LeftOff{Machine: r.name, Rung: "xenapi_reboot"}, meaning: NoRung},
 	} {
-		a := *r.Activities
-		a.Runs = c.story
+		a := &Activities{Config: r.Config, Inventory: r.Inventory, Runs: c.story}
 		out, err := execute(t, a.RecallOff, c.left, call{})
 		if c.meaning != "" {
 			requireMeaning(t, err, c.meaning, c.retry)

@@ -25,6 +25,7 @@ type step struct {
 	then   func(ons *stop)                                         // after the cancel, for a job that has yet to power on
 	sent   []string                                                // what the machine's devices carried out, in all
 	within string                                                  // its worker group, where it is not one of its own
+	bulk   bool
 }
 
 // retrying tells by a try that has failed, and another that is due.
@@ -40,6 +41,7 @@ func longSteps(bird *canary) map[string]step {
 	waitsUp := now("waiting for the machine to come back")
 	return map[string]step{
 		"turn":        {task: "snmp_reboot", within: "busy", at: now("waiting for its turn")},
+		"bulk-turn":   {task: "snmp_reboot", bulk: true, within: "busy", at: now("waiting for its turn")},
 		"try":         {task: "ipmi_reset", spec: lab.Spec{Faults: lab.Faults{DeadBMC: true}}, at: retrying},
 		"off-try":     {task: "ipmi_reboot", spec: lab.Spec{Faults: lab.Faults{DeadBMC: true}}, at: retrying},
 		"read-try":    {task: "ipmi_status", spec: lab.Spec{Faults: lab.Faults{DeadBMC: true}}, at: retrying},
@@ -111,7 +113,7 @@ func TestCancelAtEveryStep(t *testing.T) {
 	}
 	each(func(step step, m *lab.Machine, _ door) {
 		var err error // not by the API, which does not say by which ID a read runs
-		jobs[m], err = s.door.Start(t.Context(), starter.Request{Task: step.task, WorkerID: m.Spec().WorkerID, WorkerGroup: m.Spec().WorkerGroup})
+		jobs[m], err = s.door.Start(t.Context(), starter.Request{Task: step.task, WorkerID: m.Spec().WorkerID, WorkerGroup: m.Spec().WorkerGroup, Bulk: step.bulk})
 		require.NoError(t, err)
 	})
 	there, missing := map[*lab.Machine]bool{}, &strings.Builder{}

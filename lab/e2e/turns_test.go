@@ -103,6 +103,9 @@ func TestWhoWaitsForADevice(t *testing.T) {
 	g := &gate{}
 	s := newGatedSite(t, map[string]string{
 		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": "60s", "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s",
+		// Nobody leaves the line, not even between two tries, and the heartbeats that a
+		// command needs are far too few to learn of a cancel.
+		"TURN_WAIT": "5m", "HEARTBEAT_TIMEOUT": "30m",
 	}, g, inRack(5)...)
 	bulk := func(m *lab.Machine) starter.Job {
 		job, err := s.door.Start(t.Context(), starter.Request{Task: "reboot", WorkerID: m.Spec().WorkerID, WorkerGroup: m.Spec().WorkerGroup, Bulk: true})
