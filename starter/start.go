@@ -190,6 +190,10 @@ func jobOf(info *workflowpb.WorkflowExecutionInfo) Job {
 	}
 }
 
+// Unavailable reports whether an error of Temporal's client says that it is not
+// there or too slow.
+func Unavailable(err error) bool { return errors.Is(unavailable(err), ErrUnavailable) }
+
 // unavailable marks the errors by which Temporal says that it is not there or
 // too slow; all others stay what they are.
 func unavailable(err error) error {
