@@ -262,6 +262,15 @@ func TestAllowed(t *testing.T) {
 		"a frozen worker": func(f *Facts) {
 			f.Strikes = append(f.Strikes, Strike{Kind: Worker, Freeze: true, From: s(30), Until: s(60)})
 		},
+		"a start by hand whose child was cancelled": func(f *Facts) {
+			parent := conflict()
+			parent.Status, parent.Start, parent.Close = "Canceled", s(9.8), s(22)
+			parent.Result = &workflows.Result{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "mdc1", Outcome: workflows.Cancelled}
+			f.Runs[0].Parent = parent.RunID
+			f.Runs[0].Close, f.Runs[0].Cancelled = s(22), true
+			cutAt(f, 22)
+			f.Runs, f.Starts = append(f.Runs, parent), []Start{{RunID: parent.RunID}}
+		},
 		"a conflict":       func(f *Facts) { f.Runs = append(f.Runs, conflict()); f.Starts = []Start{{RunID: "run-3"}} },
 		"a PDU's own time": func(f *Facts) { f.Runs[0].Close, f.Runs[0].Cancelled = s(22), true; cutAt(f, 22) },
 	} {

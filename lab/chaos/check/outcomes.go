@@ -41,6 +41,12 @@ func (j *judge) wrong(r Run, text string) {
 	j.add(r.Machine(), r.Close, "run %s says %q (%s), but %s", r.RunID, r.Result.Outcome, r.Result.Why, text)
 }
 
+// cancelled reports whether somebody asked for a cancel of this run, or of the
+// child as which it has the machine: who clicks joins the child.
+func (f *Facts) cancelled(r Run) bool {
+	return r.Cancelled || slices.ContainsFunc(f.Runs, func(child Run) bool { return child.Parent == r.RunID && child.Cancelled })
+}
+
 func (j *judge) job(r Run) {
 	if r.Result.Outcome == workflows.Running {
 		j.wrong(r, "it has closed")
@@ -50,7 +56,7 @@ func (j *judge) job(r Run) {
 		j.failed(r)
 		return
 	}
-	if r.Result.Outcome == workflows.Cancelled && !r.Cancelled {
+	if r.Result.Outcome == workflows.Cancelled && !j.f.cancelled(r) {
 		j.wrong(r, "nobody had asked for a cancel")
 	}
 	m, known := j.f.machine(r.Machine())
