@@ -288,6 +288,29 @@ func TestReimageOn(t *testing.T) {
 	}
 }
 
+// What takes a machine down drains its worker where the inventory says so; no other
+// task does.
+func TestPlanOfDrain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, lab.Spec{})
+	m := r.entry(t)
+	for task, drains := range map[string]bool{
+		"reboot": true, "reimage": true, "ssh_reboot": true, "ipmi_off": true,
+		"ipmi_on": false, "file_bugzilla_bug": false, "ping": false, "status": false,
+	} {
+		r.Config.Bugzilla.URL, r.Config.Bugzilla.APIKey = "https://bugs.example", config.NewSecret("k")
+		m.Queue = &config.Queue{ProvisionerID: "p", WorkerType: "w", Drain: true}
+		plan, err := PlanFor(r.Config, m, task)
+		require.NoError(t, err)
+		require.Equal(t, drains, plan.Drain.Always, task)
+		require.Equal(t, "p/w", plan.Drain.ProvisionerID+"/"+plan.Drain.WorkerType)
+		m.Queue.Drain = false
+		plan, err = PlanFor(r.Config, m, task)
+		require.NoError(t, err)
+		require.False(t, plan.Drain.Always, task)
+	}
+}
+
 // Of two devices the plan takes the iLO; of none it says which is missing.
 func TestPlanOfReimage(t *testing.T) {
 	t.Parallel()

@@ -33,12 +33,18 @@ type Plan struct {
 	Drain      Drain   `json:"drain,omitzero"`
 }
 
-// Drain is how a worker is drained: config.Drain, and how long its quarantine lasts
-// at most.
+// Drain is how a worker is drained: config.Drain, how long its quarantine lasts at
+// most, and which task queue's worker the machine is by the inventory.
 type Drain struct {
 	Settle config.Duration `json:"settle,omitzero"`
 	Limit  config.Duration `json:"limit,omitzero"`
 	For    config.Duration `json:"for,omitzero"`
+
+	ProvisionerID string `json:"provisioner_id,omitempty"`
+	WorkerType    string `json:"worker_type,omitempty"`
+	// Always says that the inventory wants this task to drain the worker, unless
+	// the request says otherwise.
+	Always bool `json:"always,omitempty"`
 }
 
 // Notices is how people are told of a job, and for how long each way is tried.
@@ -120,8 +126,7 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	if kinds := noticeKinds(cfg.Notices); len(kinds) > 0 {
 		plan.Notices = Notices{kinds, cfg.Notices.Limit}
 	}
-	d := cfg.Drain
-	plan.Drain = Drain{Settle: d.Settle, Limit: d.Limit, For: d.Settle + d.Limit + config.DrainQuarantine}
+	plan.Drain = drainOf(cfg.Drain, m.Queue, task)
 	names := []string{task}
 	if task == "reboot" {
 		names = cfg.Ladder.Methods
@@ -148,6 +153,19 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 		return Plan{}, meaning(NoRung, "%s on %s: nothing to try (%s)", task, m.FQDN, strings.Join(why, "; "))
 	}
 	return plan, nil
+}
+
+// keepsRunning are the exclusive tasks that take down no machine which runs: for them
+// nobody's worker is drained without being asked.
+var keepsRunning = []string{"ipmi_on", bugRung}
+
+func drainOf(d config.Drain, q *config.Queue, task string) Drain {
+	out := Drain{Settle: d.Settle, Limit: d.Limit, For: d.Settle + d.Limit + config.DrainQuarantine}
+	if q != nil {
+		out.ProvisionerID, out.WorkerType = q.ProvisionerID, q.WorkerType
+		out.Always = q.Drain && !config.IsRead(task) && !slices.Contains(keepsRunning, task)
+	}
+	return out
 }
 
 // siteOf returns the network that a machine stands in, and whether it has workers

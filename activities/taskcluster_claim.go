@@ -52,7 +52,7 @@ type JobAsk struct {
 	WorkerType    string `json:"worker_type,omitempty"`
 
 	Bulk  bool   `json:"bulk,omitempty"`
-	Drain bool   `json:"drain,omitempty"`
+	Drain *bool  `json:"drain,omitempty"`
 	Key   string `json:"key"` // by which a repeat, also by another run of the same task, is known
 }
 
@@ -64,7 +64,7 @@ type Payload struct {
 	WorkerGroup string `json:"worker_group"`
 	Priority    string `json:"priority"`
 
-	Drain         bool   `json:"drain"` // needs the two below
+	Drain         *bool  `json:"drain"` // nil: as the inventory says
 	ProvisionerID string `json:"provisioner_id"`
 	WorkerType    string `json:"worker_type"`
 }
@@ -178,8 +178,11 @@ func readAsk(cfg *config.Config, task tcqueue.TaskClaim) (JobAsk, error) {
 	if p.Priority != "" && p.Priority != "bulk" && p.Priority != "normal" {
 		problems["priority"] = []string{"must be bulk or normal"}
 	}
-	if p.Drain && (config.IsRead(ask.Task) || p.ProvisionerID == "" || p.WorkerType == "") {
-		problems["drain"] = []string{"needs a task that is no read, provisioner_id and worker_type"}
+	if p.Drain != nil && *p.Drain && config.IsRead(ask.Task) {
+		problems["drain"] = []string{"needs a task that is no read"}
+	}
+	if (p.ProvisionerID == "") != (p.WorkerType == "") {
+		problems["provisioner_id, worker_type"] = []string{"go together"}
 	}
 	if !optionalName.MatchString(p.ProvisionerID) || !optionalName.MatchString(p.WorkerType) {
 		problems["provisioner_id, worker_type"] = []string{"must be 1 to 128 characters out of letters, digits, - and _"}

@@ -115,11 +115,15 @@ func TestTaskAsks(t *testing.T) {
 		},
 		"drained": {
 			change: map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "mdc1", "drain": true, "provisioner_id": "p", "worker_type": "w"}},
-			want:   JobAsk{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: true, ProvisionerID: "p", WorkerType: "w"},
+			want:   JobAsk{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: new(true), ProvisionerID: "p", WorkerType: "w"},
 		},
 		"drained, of which queue": {
 			change:  map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "drain": true, "worker_type": "w"}},
-			problem: "drain: needs",
+			problem: "provisioner_id, worker_type: go together",
+		},
+		"not drained, whatever the inventory says": {
+			change: map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "mdc1", "drain": false}},
+			want:   JobAsk{Task: "reboot", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: new(false)},
 		},
 		"a read is not drained": {
 			change:  map[string]any{"payload": map[string]any{"task_name": "ping", "worker_id": "ms1-10", "drain": true, "provisioner_id": "p", "worker_type": "w"}},

@@ -94,6 +94,14 @@ func (c *Client) Start(ctx context.Context, r starter.Request) (StartedJob, erro
 	if r.Bulk {
 		query.Set("priority", bulk)
 	}
+	if r.Drain != nil {
+		query.Set("drain", strconv.FormatBool(*r.Drain))
+	}
+	for name, value := range map[string]string{"provisioner_id": r.ProvisionerID, "worker_type": r.WorkerType} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
 	key := uuid.NewString()
 	for try := 1; ; try++ {
 		var job StartedJob

@@ -53,9 +53,13 @@ const hookSource = "https://github.com/mozilla-platform-ops/roller"
 // eval is a JSON-e expression.
 func eval(expression string) map[string]any { return map[string]any{"$eval": expression} }
 
-// given is what the form says, or another value where it says nothing.
+// given is what the form says, or another value where it says nothing; nil is none.
 func given(field string, otherwise any) map[string]any {
-	return map[string]any{"$if": "'" + field + "' in payload", "then": eval("payload." + field), "else": otherwise}
+	out := map[string]any{"$if": "'" + field + "' in payload", "then": eval("payload." + field)}
+	if otherwise != nil {
+		out["else"] = otherwise
+	}
+	return out
 }
 
 // definition is a task's hook. Its template gives every optional field a value: the
@@ -72,7 +76,7 @@ func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error
 		"payload": map[string]any{
 			"task_name": t.Name, "worker_id": eval("payload.worker_id"),
 			"worker_group": given("worker_group", config.AnyGroup), "priority": given("priority", "normal"),
-			"drain": given("drain", false), "provisioner_id": given("provisioner_id", ""), "worker_type": given("worker_type", ""),
+			"drain": given("drain", nil), "provisioner_id": given("provisioner_id", ""), "worker_type": given("worker_type", ""),
 		},
 		"extra":    map[string]any{"requestedBy": eval("clientId")},
 		"metadata": map[string]any{"name": "roller: " + t.Name + " of ${payload.worker_id}", "description": t.Description, "owner": h.Owner, "source": hookSource},
@@ -87,8 +91,8 @@ func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error
 			"worker_id":      with(name, "the machine, like ms1-10"),
 			"worker_group":   with(name, "its data centre, like mdc1; none is any"),
 			"priority":       map[string]any{"type": "string", "enum": []string{"normal", bulk}, "description": "bulk lets every other job go first"},
-			"drain":          map[string]any{"type": "boolean", "description": "take the worker out of work first, and wait for its task; needs provisioner_id and worker_type"},
-			"provisioner_id": with(name, "of the worker's task queue, like releng-hardware"),
+			"drain":          map[string]any{"type": "boolean", "description": "whether the worker is taken out of work first, and its task waited for; without it the inventory says so"},
+			"provisioner_id": with(name, "of the worker's task queue, like releng-hardware, where the inventory does not say it"),
 			"worker_type":    with(name, "of the worker's task queue"),
 		},
 	})

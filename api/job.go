@@ -75,7 +75,7 @@ func readRequest(c *gin.Context, p *params) starter.Request {
 		WorkerType:    p.text("worker_type"),
 		HTTPOrigin:    origin(c.GetHeader("Origin")),
 		Bulk:          p.text("priority") == bulk,
-		Drain:         p.text("drain") == "true",
+		Drain:         p.either("drain"),
 	}
 }
 
@@ -140,11 +140,8 @@ func (s *server) valid(h *http.Request, p *params, r *starter.Request) error {
 			p.wrong(field, "must be 1 to 128 characters out of letters, digits, - and _")
 		}
 	}
-	if asked := p.text("drain"); asked != "" && asked != "true" {
-		p.wrong("drain", "must be true, or absent")
-	}
-	if r.Drain && (config.IsRead(r.Task) || r.ProvisionerID == "" || r.WorkerType == "") {
-		p.wrong("drain", "needs a task that is no read, provisioner_id and worker_type")
+	if r.Drain != nil && *r.Drain && config.IsRead(r.Task) {
+		p.wrong("drain", "needs a task that is no read")
 	}
 	if asked := p.text("priority"); asked != "" && asked != bulk {
 		p.wrong("priority", "must be bulk, or absent for a job that somebody waits for")
@@ -165,13 +162,18 @@ func hasBody(h *http.Request) bool {
 	return n > 0
 }
 
-// listed refuses a machine that the inventory does not name, where there is one.
+// listed refuses a machine that the inventory does not name, and one to be drained
+// whose task queue nobody names. Where there is no inventory, the job will say so.
 func (s *server) listed(r *starter.Request) error {
 	if s.Inventory == nil {
 		return nil
 	}
-	if _, err := s.Inventory().Resolve(r.WorkerID, r.WorkerGroup); err != nil {
+	m, err := s.Inventory().Resolve(r.WorkerID, r.WorkerGroup)
+	if err != nil {
 		return refuse(notFound, "%s", err)
+	}
+	if r.Drain != nil && *r.Drain && m.Queue == nil && (r.ProvisionerID == "" || r.WorkerType == "") {
+		return refuseFields(map[string][]string{"drain": {"needs provisioner_id and worker_type: the inventory does not name this machine's task queue"}})
 	}
 	return nil
 }

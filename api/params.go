@@ -122,6 +122,18 @@ func (p *params) token() []byte {
 
 func formatToken(token []byte) string { return base64.RawURLEncoding.EncodeToString(token) }
 
+// either returns whether a parameter says true or false; nil for an absent one.
+func (p *params) either(name string) *bool {
+	text := p.text(name)
+	if text == "" {
+		return nil
+	}
+	if text != "true" && text != "false" {
+		p.wrong(name, "must be true, false or absent")
+	}
+	return new(text == "true")
+}
+
 // mostWait is short of what proxies let a connection be silent.
 const mostWait = 50 * time.Second
 

@@ -151,6 +151,19 @@ func inputCases() map[string]refusedCase {
 			path:   "/api/v1/workers/ms1-10/jobs?task_name=ping&priority=1",
 			status: 400, code: inputInvalid, message: "priority: must be bulk",
 		},
+		"strange drain": {
+			path:   "/api/v1/workers/ms1-10/jobs?task_name=ipmi_reset&drain=perhaps",
+			status: 400, code: inputInvalid, message: "drain: must be true, false or absent",
+		},
+		"a drained read": {
+			path:   "/api/v1/workers/ms1-10/jobs?task_name=ping&drain=true",
+			status: 400, code: inputInvalid, message: "drain: needs a task that is no read",
+		},
+		"drained of what": {
+			path:   "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&drain=true&worker_type=w",
+			setup:  []setup{withInventory()},
+			status: 400, code: inputInvalid, message: "drain: needs provisioner_id and worker_type: the inventory does not name",
+		},
 		"body": {
 			request: func(r *http.Request) { setBody(r, "{}", 2) },
 			status:  400, code: inputInvalid, message: "body: must be empty: the signature does not cover it",

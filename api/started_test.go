@@ -45,6 +45,18 @@ func startedCases() map[string]startedCase {
 			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&priority=bulk",
 			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1", Bulk: true},
 		},
+		"drained": {
+			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&drain=true&provisioner_id=p&worker_type=w",
+			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: new(true), ProvisionerID: "p", WorkerType: "w"},
+		},
+		"drained of the inventory": { // which this API does not know
+			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&drain=true",
+			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: new(true)},
+		},
+		"not drained": {
+			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&drain=false",
+			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: new(false)},
+		},
 		"joined": {
 			path: "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset", job: starter.Job{Joined: true}, decision: "joined",
 			want: starter.Request{Task: "ipmi_reset", WorkerID: "ms1-10", WorkerGroup: "mdc1"},

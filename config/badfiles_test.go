@@ -47,6 +47,8 @@ var badFiles = map[string]struct{ file, content, want string }{
 		"ssh.json", `{` + fa + `: {"ssh": {"user": "roller", "key_file": "KEY", "password": "hunter2"}}}`,
 		`ssh.json:1: ` + a + `: ssh: "password" is not known here; known are "user", "key_file", "boot_id", "jump", "jump_key_file"`,
 	},
+	"no queue":             {"taskcluster.json", `{` + fa + `: {"taskcluster": {"drain": true}}}`, `taskcluster.json:1: ` + a + `: taskcluster: "queue" is missing`},
+	"queue of a machine":   {"taskcluster.json", `{` + fa + `: {"taskcluster": {"queue": "releng-hardware/"}}}`, `taskcluster.json:1: ` + a + `: taskcluster: "queue" "releng-hardware/" must be a provisioner ID, / and a worker type, like releng-hardware/gecko-t-linux`},
 	"letter case of a key": {"xen.json", `{` + fa + `: {` + vm + `, "Probe": "icmp"}}`, `xen.json:1: ` + a + `: "Probe" is not known here; known are "xen_uuid", "probe"`},
 	"no account":           {"ssh.json", `{` + fa + `: {}}`, `ssh.json:1: ` + a + `: "ssh" is missing`},
 	"port and no account":  {"ssh.json", `{` + fa + `: {"port": 22, "addr": "x"}}`, `ssh.json:1: ` + a + `: "ssh" is missing`},

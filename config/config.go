@@ -156,6 +156,7 @@ type Files struct {
 	SSHAgent      bool     // SSH_AUTH_SOCK is set: a key may be with the agent
 	ILO           string   // FQDN_TO_ILO_FILE; "" is ilo.json
 	Moonshot      string   // FQDN_TO_MOONSHOT_FILE; "" is moonshot.json
+	Taskcluster   string   // FQDN_TO_TASKCLUSTER_FILE; "" is taskcluster.json
 	NamesOnly     bool     // no variable: for a process that needs no credentials, so that key files are not looked at
 	FQDNTemplates []string // FQDN_TEMPLATES, each with {worker_id} and {worker_group}
 }

@@ -24,7 +24,7 @@ func write(t *testing.T, contents map[string]string) written {
 	w := written{dir: t.TempDir()}
 	w.key = filepath.Join(w.dir, "ssh.key")
 	writeKey(t, w.key, "")
-	for name, field := range map[string]*string{"ssh.json": &w.files.SSH, "ipmi.json": &w.files.IPMI, "pdus.json": &w.files.PDU, "xen.json": &w.files.Xen, "ilo.json": &w.files.ILO, "moonshot.json": &w.files.Moonshot, "pdu_profiles.json": &w.files.PDUProfiles, "snmp_users.json": &w.files.SNMPUsers} {
+	for name, field := range map[string]*string{"ssh.json": &w.files.SSH, "ipmi.json": &w.files.IPMI, "pdus.json": &w.files.PDU, "xen.json": &w.files.Xen, "ilo.json": &w.files.ILO, "moonshot.json": &w.files.Moonshot, "taskcluster.json": &w.files.Taskcluster, "pdu_profiles.json": &w.files.PDUProfiles, "snmp_users.json": &w.files.SNMPUsers} {
 		content, ok := contents[name]
 		if !ok {
 			content = "{}"

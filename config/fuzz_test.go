@@ -25,6 +25,7 @@ func FuzzInventoryFiles(f *testing.F) {
 		`{"ms1-10.test.releng.mdc1.mozilla.com": {"xen_uuid": "2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10", "probe": "tcp:22"}}`,
 		`{"ms1-10.test.releng.mdc1.mozilla.com": {"ilo": {"password": "hunter2"}, "addr": "10.0.0.1", "port": 443}}`,
 		`{"ms1-10.test.releng.mdc1.mozilla.com": {"moonshot": {"user": "u", "password": "hunter2", "node": "c10n1"}, "addr": "x"}}`,
+		`{"ms1-10.test.releng.mdc1.mozilla.com": {"taskcluster": {"queue": "releng-hardware/gecko-t-linux", "drain": true}}}`,
 	} {
 		f.Add(uint8(i), seed)
 	}
@@ -34,7 +35,7 @@ func FuzzInventoryFiles(f *testing.F) {
 		at := map[int]func(*Files){
 			0: func(f *Files) { f.SSH = path }, 1: func(f *Files) { f.IPMI = path }, 2: func(f *Files) { f.PDUProfiles = path },
 			3: func(f *Files) { f.SNMPUsers = path }, 4: func(f *Files) { f.PDU = path }, 5: func(f *Files) { f.Xen = path },
-			6: func(f *Files) { f.ILO = path }, 7: func(f *Files) { f.Moonshot = path },
+			6: func(f *Files) { f.ILO = path }, 7: func(f *Files) { f.Moonshot = path }, 8: func(f *Files) { f.Taskcluster = path },
 		}
 		files := Files{NamesOnly: true}
 		at[int(kind)%len(kindsOfFiles)](&files)

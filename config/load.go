@@ -232,9 +232,10 @@ func (e *environ) files() Files {
 		SSHAgent:      e.text("SSH_AUTH_SOCK", "") != "",
 		ILO:           e.text("FQDN_TO_ILO_FILE", ""),
 		Moonshot:      e.text("FQDN_TO_MOONSHOT_FILE", ""),
+		Taskcluster:   e.text("FQDN_TO_TASKCLUSTER_FILE", ""),
 		FQDNTemplates: e.list("FQDN_TEMPLATES", strings.Join(defaultTemplates, ",")),
 	}
-	if f.Worker != "" && f.SSH+f.IPMI+f.PDU+f.Xen+f.ILO+f.Moonshot != "" {
+	if f.Worker != "" && f.SSH+f.IPMI+f.PDU+f.Xen+f.ILO+f.Moonshot+f.Taskcluster != "" {
 		e.wrong("WORKER_CONFIG_PATH", f.Worker, "must not be set together with a FQDN_TO_..._FILE: it is the whole inventory")
 	}
 	for _, template := range f.FQDNTemplates {

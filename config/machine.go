@@ -35,6 +35,7 @@ type Machine struct {
 
 	ILO      *ILO      // FQDN_TO_ILO_FILE, or WORKER_CONFIG_PATH's ilo
 	Moonshot *Moonshot // FQDN_TO_MOONSHOT_FILE
+	Queue    *Queue    // FQDN_TO_TASKCLUSTER_FILE, or WORKER_CONFIG_PATH's taskcluster
 }
 
 // Probe says how roller sees whether a machine is up: an ICMP echo, or a TCP

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-var typeKeys = []string{"args", "map", "commands"}
+var typeKeys = []string{"args", "map", "commands", "taskcluster"}
 
 // moonshot is the type whose map is checked against the formula.
 const moonshot = "moonshot"
@@ -16,8 +16,10 @@ const moonshot = "moonshot"
 // typeCommands are the tasks for which a type may have words of its own.
 var typeCommands = []string{"ipmi_status", "ipmi_list", "ipmi_on", "ipmi_off", "ipmi_reset", "ipmi_cycle", "ipmi_soft"}
 
-// machineType is an entry of "types": how ipmitool reaches its machines.
+// machineType is an entry of "types": how ipmitool reaches its machines, and whose
+// work they do.
 type machineType struct {
+	queue    *Queue
 	args     toolOptions
 	places   map[string]toolOptions // by what a server's "addr" says, in lower case
 	commands map[string][]string
@@ -30,6 +32,9 @@ func (e *entry) machineType() *machineType {
 	}
 	if e.has("map") {
 		e.places(e.need("map").fields, t)
+	}
+	if e.has("taskcluster") {
+		t.queue = e.queue()
 	}
 	if e.has("commands") {
 		in := e.object(e.path, e.about+": commands", e.need("commands"), typeCommands...)
@@ -158,6 +163,23 @@ func (s *servers) bridge(e, parent *entry, m *draft) {
 	options := s.placed(e, name, t)
 	b.Bridge, b.Commands = options.bridge(), t.commands
 	options.session(b)
+}
+
+// takesWork reads "taskcluster", which a machine has from its type (or its parent's)
+// unless its own entry says otherwise.
+func (s *servers) takesWork(e *entry, m *draft) {
+	from := e
+	if !e.has("type") && e.has("parent") {
+		from = s.entries[strings.ToLower(e.text("parent"))]
+	}
+	switch {
+	case e.has("taskcluster"):
+		m.Queue = e.queue()
+	case from != nil && from.has("type"):
+		if t := s.types[strings.ToLower(from.text("type"))]; t != nil {
+			m.Queue = t.queue
+		}
+	}
 }
 
 // placed returns the options for the machine's place: the type's, the map's and,

@@ -24,6 +24,7 @@ var kindsOfFiles = []kindOfFile{
 	{"xen.json", func(f Files) string { return f.Xen }, []string{"xen_uuid", "probe"}, (*reading).xen, nil},
 	{"ilo.json", func(f Files) string { return f.ILO }, []string{"ilo", "addr", "port", "fingerprint", "probe"}, (*reading).ilo, nil},
 	{"moonshot.json", func(f Files) string { return f.Moonshot }, []string{"moonshot", "addr", "port", "fingerprint", "probe"}, (*reading).moonshot, nil},
+	{"taskcluster.json", func(f Files) string { return f.Taskcluster }, []string{"taskcluster"}, (*reading).queue, nil},
 }
 
 // sources returns the kinds of files that make up the inventory: the later one

@@ -14,7 +14,7 @@ var workerFile = kindOfFile{
 // serverKeys are what an entry of "servers" may have.
 var serverKeys = []string{
 	"fqdn", "bug_cc", "parent", "addr", "pdu", "user", "password", "type", "ssh", "xen", "ilo",
-	"kg", "privilege", "cipher_suites", "efi", "port", "probe", "uptime",
+	"kg", "privilege", "cipher_suites", "efi", "port", "probe", "uptime", "taskcluster",
 }
 
 // servers is the file's "servers" and "types" while they are read.
@@ -110,6 +110,7 @@ func (s *servers) server(e *entry) {
 	}
 	s.bmc(e, m)
 	s.others(e, m)
+	s.takesWork(e, m)
 }
 
 // login reads "ssh" and "uptime"; the machine is dialled by its full name, because

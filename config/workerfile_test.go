@@ -28,7 +28,8 @@ const rack = `{
 		"moonshot": {
 			"args": ["-B 0", "-b 7", "-L", "ADMINISTRATOR", "-C", "3"],
 			"map": {"c1n1": ["-T 0x82", "-t 0x72"], "c10n1": ["-T 0x94", "-t 0x72"]},
-			"commands": {"ipmi_reset": ["chassis", "power", "reset"]}
+			"commands": {"ipmi_reset": ["chassis", "power", "reset"]},
+			"taskcluster": {"queue": "releng-hardware/gecko-t-linux", "drain": true}
 		}
 	},
 	"servers": {
@@ -36,7 +37,7 @@ const rack = `{
 		"T-linux64-ms-001": {"fqdn": "t-linux64-ms-001.test.releng.mdc1.mozilla.com", "parent": "moon-chassis-1", "addr": "c1n1", "bug_cc": ["a@example.com"], "uptime": {"port": 1161},
 			"ssh": {"user": "roller", "key_file": "KEY"}},
 		"t-linux64-ms-010": {"fqdn": "t-linux64-ms-010.test.releng.mdc1.mozilla.com", "parent": "moon-chassis-1", "addr": "C10N1", "user": "op", "password": "hunter2-own", "uptime": {}},
-		"t-linux64-ms-045": {"fqdn": "t-linux64-ms-045.test.releng.mdc1.mozilla.com", "parent": "moon-chassis-1", "addr": "c45n1"},
+		"t-linux64-ms-045": {"fqdn": "t-linux64-ms-045.test.releng.mdc1.mozilla.com", "parent": "moon-chassis-1", "addr": "c45n1", "taskcluster": {"queue": "releng-hardware/gecko-t-staging"}},
 		"t-yosemite-001.test.releng.mdc2.mozilla.com": {"pdu": "pdu1.example:aa6", "ilo": ["ILO1.example", ["--login", "x", "--password=hunter2", "--timeout 60"]], "xen": {"reboot": ["2b0cb1c2-6a3d-4c3e-9a52-0e4a5b1d7f10"]}},
 		"plain": {"fqdn": "plain.test.releng.mdc2.mozilla.com", "addr": "10.0.0.9", "user": "admin", "password": "hunter2", "kg": "hunter2-kg", "privilege": "operator", "cipher_suites": [3], "port": 6230}
 	}
@@ -67,6 +68,9 @@ func TestWorkerFile(t *testing.T) {
 	require.Equal(t, &Uptime{Port: 161}, got["t-linux64-ms-010"].Uptime, "of the machine, not of its chassis")
 	require.Nil(t, got["t-linux64-ms-010"].SSH)
 	require.Nil(t, got["t-linux64-ms-045"].Uptime)
+	require.Equal(t, &Queue{ProvisionerID: "releng-hardware", WorkerType: "gecko-t-linux", Drain: true}, got["t-linux64-ms-010"].Queue, "by the type of its chassis")
+	require.Equal(t, &Queue{ProvisionerID: "releng-hardware", WorkerType: "gecko-t-staging"}, got["t-linux64-ms-045"].Queue, "its own goes before its type's")
+	require.Nil(t, got["plain"].Queue)
 	require.Equal(t, "op", got["t-linux64-ms-010"].IPMI.User)
 	require.Equal(t, []string{"-B", "0", "-b", "7", "-T", "0x94", "-t", "0x72"}, got["t-linux64-ms-010"].IPMI.Bridge)
 	require.Equal(t, []string{"-B", "0", "-b", "7", "-T", "0xda", "-t", "0x72"}, got["t-linux64-ms-045"].IPMI.Bridge, "by the formula: the map need not have it")
@@ -144,6 +148,8 @@ func TestWorkerFileMistakes(t *testing.T) {
 		"another name":         {`{"servers": {"b": {"fqdn": ` + fa + `}}}`, `worker.json:1: b: "fqdn" "` + a + `" is machine "a", so the server must be called that`},
 		"suite 2":              {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "cipher_suites": [2]}}}`, `worker.json:1: ` + a + `: a cipher suite must be 17 or 3`},
 		"privilege":            {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "privilege": "GOD"}}}`, `worker.json:1: ` + a + `: "privilege" "GOD" must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},
+		"a queue of a type":    {types(`"taskcluster": {"queue": "releng-hardware"}`), `worker.json:2: moonshot: taskcluster: "queue" "releng-hardware" must be a provisioner ID, / and a worker type, like releng-hardware/gecko-t-linux`},
+		"drain, a text":        {`{"servers": {` + fa + `: {"taskcluster": {"queue": "a/b", "drain": "yes"}}}}`, `worker.json:1: ` + a + `: taskcluster: "drain" must be true or false, not a text`},
 		"uptime":               {`{"servers": {` + fa + `: {"uptime": {"version": "1"}}}}`, `worker.json:1: ` + a + `: uptime: "version" must be "2c" or "3"`},
 		"efi":                  {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "efi": "yes"}}}`, `worker.json:1: ` + a + `: "efi" must be true or false, not a text`},
 		"kg":                   {`{"servers": {` + fa + `: {"user": "u", "password": "hunter2", "kg": "hunter2hunter2hunter2"}}}`, `worker.json:1: ` + a + `: "kg" is 21 bytes long and must be 20 at most`},

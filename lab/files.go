@@ -31,6 +31,7 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 		"ssh.json": l.sshInventory(key), "ipmi.json": l.ipmiInventory(), "pdus.json": l.pduInventory(),
 		"xen.json": l.xenInventory(),
 		"ilo.json": l.iloInventory(), "moonshot.json": l.moonshotInventory(),
+		"taskcluster.json": l.queueInventory(),
 	}
 	for name, inv := range inventories {
 		if err := writeJSON(filepath.Join(dir, name), inv); err != nil {
@@ -45,14 +46,15 @@ func (l *Lab) WriteFiles(dir string) (env map[string]string, err error) {
 		return nil, err
 	}
 	env = map[string]string{
-		"FQDN_TO_SSH_FILE":      filepath.Join(dir, "ssh.json"),
-		"FQDN_TO_IPMI_FILE":     filepath.Join(dir, "ipmi.json"),
-		"FQDN_TO_PDU_FILE":      filepath.Join(dir, "pdus.json"),
-		"FQDN_TO_XEN_FILE":      filepath.Join(dir, "xen.json"),
-		"FQDN_TO_ILO_FILE":      filepath.Join(dir, "ilo.json"),
-		"FQDN_TO_MOONSHOT_FILE": filepath.Join(dir, "moonshot.json"),
-		"SSH_KNOWN_HOSTS_FILE":  hosts,
-		"SNMP_COMMUNITY":        CommunityWrite,
+		"FQDN_TO_SSH_FILE":         filepath.Join(dir, "ssh.json"),
+		"FQDN_TO_IPMI_FILE":        filepath.Join(dir, "ipmi.json"),
+		"FQDN_TO_PDU_FILE":         filepath.Join(dir, "pdus.json"),
+		"FQDN_TO_XEN_FILE":         filepath.Join(dir, "xen.json"),
+		"FQDN_TO_ILO_FILE":         filepath.Join(dir, "ilo.json"),
+		"FQDN_TO_MOONSHOT_FILE":    filepath.Join(dir, "moonshot.json"),
+		"FQDN_TO_TASKCLUSTER_FILE": filepath.Join(dir, "taskcluster.json"),
+		"SSH_KNOWN_HOSTS_FILE":     hosts,
+		"SNMP_COMMUNITY":           CommunityWrite,
 	}
 	return env, l.xenFiles(dir, env)
 }
@@ -62,6 +64,16 @@ func (l *Lab) xenInventory() inventory {
 	for _, m := range l.machines {
 		if m.spec.VM {
 			inv[m.FQDN()] = map[string]any{"xen_uuid": m.VMUUID()}
+		}
+	}
+	return inv
+}
+
+func (l *Lab) queueInventory() inventory {
+	inv := inventory{}
+	for _, m := range l.machines {
+		if m.spec.Queue != "" {
+			inv[m.FQDN()] = map[string]any{"taskcluster": map[string]any{"queue": m.spec.Queue, "drain": m.spec.Drain}}
 		}
 	}
 	return inv

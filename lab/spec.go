@@ -23,6 +23,8 @@ type Spec struct {
 	SSHBootID   bool   `json:"ssh_boot_id,omitempty"` // the ForceCommand is roller's own, which prints boot IDs
 	ILO         bool   `json:"ilo,omitempty"`         // an iLO speaks Redfish
 	Moonshot    bool   `json:"moonshot,omitempty"`    // a chassis manager speaks HP's REST
+	Queue       string `json:"queue,omitempty"`       // the task queue of its worker, as the inventory names it
+	Drain       bool   `json:"drain,omitempty"`       // with Queue: the inventory wants the worker drained
 	Chassis     string `json:"chassis,omitempty"`     // of Moonshot: machines of one name share a manager; "" is one of its own
 }
 

@@ -25,7 +25,7 @@ type Request struct {
 	ProvisionerID string
 	WorkerType    string
 	HTTPOrigin    string
-	Drain         bool     // the worker is drained first; ProvisionerID and WorkerType are needed
+	Drain         *bool    // whether the worker is drained first; nil: as the inventory says
 	Bulk          bool     // nobody waits for it: it lets every other job go first
 	NoStart       bool     // an exclusive job is joined, or found as a repeat's, but none is started
 	Repeats       []Repeat // by which a repeat of this request is known, the surest first; none makes each request a new one

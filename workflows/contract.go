@@ -103,7 +103,9 @@ type Job struct {
 	ProvisionerID string `json:"provisioner_id,omitempty"`
 	WorkerType    string `json:"worker_type,omitempty"`
 	HTTPOrigin    string `json:"http_origin,omitempty"`
-	Drain         bool   `json:"drain,omitempty"` // the worker is taken out of Taskcluster's work first
+	// Drain says whether the worker is taken out of Taskcluster's work first; without
+	// it the inventory says so.
+	Drain *bool `json:"drain,omitempty"`
 }
 
 // Outcome says how a job or one attempt of it ended.

@@ -42,7 +42,7 @@ type QuarantineInput struct {
 // drain takes the machine's worker out of Taskcluster's work, if the job asks for
 // that, and waits for the task that it runs.
 func (r *run) drain(ctx workflow.Context) error {
-	if !r.in.Drain || !exclusive(r.result.Task) {
+	if !r.drains() {
 		return nil
 	}
 	r.result.Attempts = append(r.result.Attempts, Attempt{Rung: "drain", StartedAt: workflow.Now(ctx), Outcome: Running})
@@ -76,11 +76,26 @@ func (r *run) drain(ctx workflow.Context) error {
 	return nil
 }
 
+// drains reports whether the worker is drained: as the request says, else as the
+// inventory does.
+func (r *run) drains() bool {
+	if r.in.Drain != nil {
+		return *r.in.Drain && exclusive(r.result.Task)
+	}
+	return r.plan.Drain.Always
+}
+
+// taskWorker is the machine as the queue knows it: by the request, else by the
+// inventory.
 func (r *run) taskWorker() activities.TaskWorker {
-	return activities.TaskWorker{
+	w := activities.TaskWorker{
 		ProvisionerID: r.in.ProvisionerID, WorkerType: r.in.WorkerType,
 		WorkerGroup: r.plan.Machine.WorkerGroup, WorkerID: r.plan.Machine.WorkerID,
 	}
+	if w.ProvisionerID == "" || w.WorkerType == "" {
+		w.ProvisionerID, w.WorkerType = r.plan.Drain.ProvisionerID, r.plan.Drain.WorkerType
+	}
+	return w
 }
 
 const (
@@ -94,8 +109,8 @@ const (
 // one has closed: by its end, a cancel or a terminate. It returns what became of it.
 func (r *run) quarantine(ctx workflow.Context) (Quarantined, error) {
 	var q Quarantined
-	if r.in.ProvisionerID == "" || r.in.WorkerType == "" {
-		q.Failed = "provisioner_id and worker_type are needed"
+	if w := r.taskWorker(); w.ProvisionerID == "" || w.WorkerType == "" {
+		q.Failed = "provisioner_id and worker_type are needed, or a taskcluster entry in the inventory"
 		return q, nil
 	}
 	over := workflow.NewTimerWithOptions(ctx, quarantineWithin, workflow.TimerOptions{Summary: "a quarantine that is not there by then has failed"})

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,23 +21,29 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		input   Job
-		answer  *Quarantined // of the run that holds the quarantine; nil: none comes
+		plan    activities.Drain // by the inventory
+		answer  *Quarantined     // of the run that holds the quarantine; nil: none comes
 		waitErr error
 		sends   int
 		drain   Outcome
 		why     string
 	}{
-		"not asked for":         {answer: nil, sends: 1},
-		"drained":               {input: Job{Drain: true, ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{}, sends: 1, drain: Done, why: "quarantined; its task is over"},
-		"an unknown worker":     {input: Job{Drain: true, ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{Unknown: true}, sends: 1, drain: Skipped, why: "does not know"},
-		"refused":               {input: Job{Drain: true, ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{Failed: "no scope"}, drain: Failed, why: "no scope"},
-		"no answer":             {input: Job{Drain: true, ProvisionerID: "p", WorkerType: "w"}, drain: Failed, why: "did not answer within 5m"},
-		"no worker type":        {input: Job{Drain: true, ProvisionerID: "p"}, drain: Failed, why: "are needed"},
-		"the wait itself fails": {input: Job{Drain: true, ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{}, waitErr: temporal.NewNonRetryableApplicationError("lost", "x", nil), sends: 1, drain: Done, why: "not waited for: lost"},
+		"not asked for":            {answer: nil, sends: 1},
+		"drained":                  {input: Job{Drain: new(true), ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{}, sends: 1, drain: Done, why: "quarantined; its task is over"},
+		"an unknown worker":        {input: Job{Drain: new(true), ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{Unknown: true}, sends: 1, drain: Skipped, why: "does not know"},
+		"refused":                  {input: Job{Drain: new(true), ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{Failed: "no scope"}, drain: Failed, why: "no scope"},
+		"no answer":                {input: Job{Drain: new(true), ProvisionerID: "p", WorkerType: "w"}, drain: Failed, why: "did not answer within 5m"},
+		"no worker type":           {input: Job{Drain: new(true), ProvisionerID: "p"}, drain: Failed, why: "are needed"},
+		"by the inventory":         {plan: activities.Drain{Always: true, ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{}, sends: 1, drain: Done, why: "quarantined; its task is over"},
+		"the request knows better": {input: Job{Drain: new(false)}, plan: activities.Drain{Always: true, ProvisionerID: "p", WorkerType: "w"}, sends: 1},
+		"of the inventory's queue": {input: Job{Drain: new(true)}, plan: activities.Drain{ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{}, sends: 1, drain: Done, why: "quarantined"},
+		"of the request's queue":   {input: Job{Drain: new(true), ProvisionerID: "p", WorkerType: "w"}, plan: activities.Drain{ProvisionerID: "x", WorkerType: "y"}, answer: &Quarantined{}, sends: 1, drain: Done, why: "quarantined"},
+		"the wait itself fails":    {input: Job{Drain: new(true), ProvisionerID: "p", WorkerType: "w"}, answer: &Quarantined{}, waitErr: temporal.NewNonRetryableApplicationError("lost", "x", nil), sends: 1, drain: Done, why: "not waited for: lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "reboot", "ssh_reboot")
+			w.plan.Drain = test.plan
 			w.answers, w.ups = []answer{wentDown}, []activities.Sight{up}
 			w.env.OnWorkflow(QuarantineType, mock.Anything, mock.Anything).Return(func(ctx workflow.Context, in QuarantineInput) error {
 				require.Equal(t, activities.TaskWorker{ProvisionerID: "p", WorkerType: "w", WorkerGroup: "mdc1", WorkerID: "ms1-10"}, in.Worker)
@@ -53,6 +60,17 @@ func TestDrain(t *testing.T) {
 			w.env.ExecuteWorkflow("reboot", test.input)
 			require.True(t, w.env.IsWorkflowCompleted())
 			require.Len(t, w.commands, test.sends)
+			value, err := w.env.QueryWorkflow(ProgressQuery)
+			require.NoError(t, err)
+			var r Result
+			require.NoError(t, value.Get(&r))
+			if test.drain == "" {
+				require.Empty(t, slices.DeleteFunc(r.Attempts, func(at Attempt) bool { return at.Rung != "drain" }))
+			} else {
+				require.Equal(t, "drain", r.Attempts[0].Rung)
+				require.Equal(t, test.drain, r.Attempts[0].Outcome)
+				require.Contains(t, r.Attempts[0].Why, test.why)
+			}
 			if test.sends > 0 {
 				require.NoError(t, w.env.GetWorkflowError())
 			} else {

@@ -90,6 +90,23 @@ func TestCheckFleet(t *testing.T) {
 	require.Contains(t, r.out, "worker.json: this file with passwords is open to others (mode 0644): chmod g-r,o-r ")
 }
 
+// Whose work a machine does, and whether it is drained of it, is told.
+func TestCheckDrained(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "worker.json")
+	require.NoError(t, os.WriteFile(path, []byte(`{"types": {
+		"mac": {"taskcluster": {"queue": "releng-hardware/gecko-t-osx", "drain": true}}, "linux": {"taskcluster": {"queue": "releng-hardware/gecko-t-linux"}}
+	}, "servers": {
+		"a.test.releng.mdc1.mozilla.com": {"type": "mac", "pdu": "p:AA1"}, "b.test.releng.mdc1.mozilla.com": {"type": "linux", "pdu": "p:AA2"}
+	}}`), 0o600))
+	env := []string{"WORKER_CONFIG_PATH=" + path, "SNMP_COMMUNITY=c"}
+	r := carry(t, env, "", "check")
+	require.Equal(t, 0, r.status, "%+v", r)
+	require.Contains(t, r.out, "1 machine, probed by icmp, drained of releng-hardware/gecko-t-osx: ")
+	require.Contains(t, r.out, "1 machine, probed by icmp, of releng-hardware/gecko-t-linux: ")
+	require.Contains(t, carry(t, env, "", "check", "a", "mdc1").out, ", drained of releng-hardware/gecko-t-osx\n")
+}
+
 // Every mistake is told at once, with file and line, and not without end.
 func TestCheckMistakes(t *testing.T) {
 	t.Parallel()

@@ -43,7 +43,7 @@ func (c *checking) ladders(machines []config.Machine) []*ladder {
 	var all []*ladder
 	index := map[string]*ladder{}
 	for _, m := range machines {
-		text, rungs := "probed by "+m.Probe.String()+": ", []string(nil)
+		text, rungs := "probed by "+m.Probe.String()+drained(m)+": ", []string(nil)
 		if plan, err := activities.PlanFor(c.cfg, m, "reboot"); err == nil {
 			text, rungs = text+rungsText(plan), tried(plan)
 		} else {
@@ -57,6 +57,17 @@ func (c *checking) ladders(machines []config.Machine) []*ladder {
 	}
 	slices.SortStableFunc(all, func(a, b *ladder) int { return cmp.Compare(len(b.machines), len(a.machines)) })
 	return all
+}
+
+// drained says whose work the machine does, and whether it is drained of it first.
+func drained(m config.Machine) string {
+	switch {
+	case m.Queue == nil:
+		return ""
+	case m.Queue.Drain:
+		return ", drained of " + m.Queue.String()
+	}
+	return ", of " + m.Queue.String()
 }
 
 // rungsText writes a ladder on one line; what would be skipped stands in brackets.
@@ -155,7 +166,7 @@ func (c *checking) printEach(machines []config.Machine) {
 		if i > 0 {
 			fmt.Fprintln(c.out)
 		}
-		fmt.Fprintf(c.out, "%s  %s, probed by %s at %s\n", m.Name, m.FQDN, m.Probe, m.Addr)
+		fmt.Fprintf(c.out, "%s  %s, probed by %s at %s%s\n", m.Name, m.FQDN, m.Probe, m.Addr, drained(m))
 		plan, err := activities.PlanFor(c.cfg, m, "reboot")
 		if err != nil {
 			fmt.Fprintf(c.out, "  %v\n", err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,10 +41,57 @@ func withDoor(logger *slog.Logger, cfg *config.Config, inventory func() *config.
 	return f(starter.New(c, namespace, inventory, cfg.API.StartTimeout.D()))
 }
 
-// following is how a started job is followed and told of.
+// following is what a job is started with, and how it is followed and told of.
 type following struct {
 	follow, bulk bool
 	output       string
+	drain        *bool  // nil: as the inventory says
+	queue        string // the worker's task queue; "": as the inventory says
+}
+
+// drainFlags are those by which a job is drained first, or not.
+func drainFlags(cmd *cobra.Command, how *following) {
+	cmd.Flags().Var(optionalBool{&how.drain}, "drain", "take the worker out of Taskcluster's work first, and wait for its task; --drain=false does not; without it the inventory says so")
+	cmd.Flags().Lookup("drain").NoOptDefVal = "true"
+	cmd.Flags().StringVar(&how.queue, "queue", "", "the worker's task queue, `PROVISIONER/WORKER_TYPE`, where the inventory does not name it")
+}
+
+// optionalBool is a flag that is true, false or not given.
+type optionalBool struct{ to **bool }
+
+// String implements pflag.Value.
+func (o optionalBool) String() string {
+	if o.to == nil || *o.to == nil {
+		return ""
+	}
+	return strconv.FormatBool(**o.to)
+}
+
+// Set implements pflag.Value.
+func (o optionalBool) Set(text string) error {
+	yes, err := strconv.ParseBool(text)
+	if err != nil {
+		return errors.New("must be true or false")
+	}
+	*o.to = &yes
+	return nil
+}
+
+// Type implements pflag.Value.
+func (optionalBool) Type() string { return "bool" }
+
+// request is the request for a task, a worker ID and a group.
+func (how following) request(args []string) (starter.Request, error) {
+	r := starter.Request{Task: args[0], WorkerID: args[1], WorkerGroup: args[2], Bulk: how.bulk, Drain: how.drain}
+	if how.queue == "" {
+		return r, nil
+	}
+	q, err := config.ParseQueue(how.queue)
+	if err != nil {
+		return r, usage("--queue %w", err)
+	}
+	r.ProvisionerID, r.WorkerType = q.ProvisionerID, q.WorkerType
+	return r, nil
 }
 
 func startCommand(logger *slog.Logger) *cobra.Command {
@@ -68,6 +116,7 @@ shown as it is climbed, and the exit status tells the outcome (docs/commands.md)
 	}
 	cmd.Flags().BoolVarP(&how.follow, "follow", "f", false, "show the ladder as it is climbed; the exit status tells the outcome")
 	cmd.Flags().BoolVar(&how.bulk, "bulk", false, "nobody waits for it: every other job goes first")
+	drainFlags(cmd, &how)
 	addOutput(cmd, &how.output)
 	addAPI(cmd)
 	return cmd
@@ -78,8 +127,12 @@ func startJob(cmd *cobra.Command, logger *slog.Logger, args []string, how follow
 	if err := checkOutput(how.output); err != nil {
 		return err
 	}
+	request, err := how.request(args)
+	if err != nil {
+		return err
+	}
 	return withJobs(cmd, logger, func(d door) error {
-		at, said, err := d.start(cmd.Context(), starter.Request{Task: args[0], WorkerID: args[1], WorkerGroup: args[2], Bulk: how.bulk})
+		at, said, err := d.start(cmd.Context(), request)
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func TestDrain(t *testing.T) {
 		"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "DRAIN_SETTLE": "2s", "DRAIN_POLL": "0.5s", "UP_TIMEOUT": "60s",
 	}, nil,
 		lab.Spec{WorkerID: "busy", WorkerGroup: "mdc1"},
-		lab.Spec{WorkerID: "ended", WorkerGroup: "mdc1"},
+		lab.Spec{WorkerID: "ended", WorkerGroup: "mdc1", Queue: fleetQueue, Drain: true},
 		lab.Spec{WorkerID: "stranger", WorkerGroup: "mdc1"})
 	before := time.Now().Add(3 * time.Hour).UTC().Truncate(time.Millisecond)
 	for _, id := range []string{"busy", "ended"} {
@@ -47,7 +47,7 @@ func TestDrain(t *testing.T) {
 	busy, ended := s.lab.Machine("busy"), s.lab.Machine("ended")
 	quarantined := func(id string) time.Time { until, _ := s.tc.Quarantine(fleetQueue, "mdc1", id); return until }
 
-	first, lost := s.drained(t, busy), s.drained(t, ended)
+	first, lost := s.drained(t, busy), s.job(t, "reboot", ended) // as the inventory says
 	s.sees(t, "both are quarantined for longer than a person had", func() bool {
 		return quarantined("busy").After(before) && quarantined("ended").After(before)
 	})
@@ -56,7 +56,7 @@ func TestDrain(t *testing.T) {
 	require.NoError(t, err)
 	s.until(t, first, "it waits for the task", func(r workflows.Result) bool { return r.Now == "waiting for the task that the worker runs" })
 	require.NoError(t, s.client.TerminateWorkflow(t.Context(), lost.WorkflowID, lost.TaskID, "by hand"))
-	again := s.drained(t, ended) // while the quarantine of the one before is still being lifted
+	again := s.job(t, "reboot", ended) // while the quarantine of the one before is still being lifted
 	require.Empty(t, s.executed(busy))
 	s.tc.Complete(tasks["busy"])
 	r, _ := s.end(t, first)
@@ -72,8 +72,11 @@ func TestDrain(t *testing.T) {
 	require.Empty(t, s.executed(ended), "nothing was sent while its task ran")
 	s.sees(t, "after a terminate and a cancel, too", func() bool { return quarantined("ended").Equal(before) })
 
-	r, _ = s.end(t, s.drained(t, s.lab.Machine("stranger")))
-	require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
-	require.Equal(t, workflows.Skipped, r.Attempts[0].Outcome)
+	out, status := s.roller(t, "start", "reboot", "ended", "mdc1", "--drain=false", "--follow")
+	require.Zero(t, status, out)
+	require.NotContains(t, out, "drain")
+	out, status = s.roller(t, "start", "reboot", "stranger", "mdc1", "--drain", "--queue", fleetQueue, "--follow")
+	require.Zero(t, status, out)
+	require.Regexp(t, `drain +skipped`, out)
 	s.noSecrets(t, "busy")
 }
