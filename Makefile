@@ -51,13 +51,14 @@ SERVER := $(BIN)/temporal-server $(BIN)/temporal-sql-tool $(BIN)/temporal-ui-ser
 POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
 .PHONY: build
-build: ## build roller, the lab, the demo and the chaos into .bin
+build: ## build roller, the lab, the demo, the chaos and the benchmark into .bin
 	@echo "==> building roller"
 	@mkdir -p $(BIN)
 	go build $(LDFLAGS) -o $(BIN)/roller ./cmd/roller
 	go build -o $(BIN)/lab ./lab/cmd
 	go build -o $(BIN)/demo ./lab/demo
 	go build -o $(BIN)/chaos ./lab/chaos
+	go build -o $(BIN)/bench ./bench
 
 .PHONY: tools
 tools: $(TEMPORAL) $(BIN)/golangci-lint $(BIN)/workflowcheck $(BIN)/tctl ## build the pinned developer tools
@@ -77,6 +78,10 @@ screenshots: build $(TEMPORAL) ## the README's pictures of the Web UI, from the 
 .PHONY: chaos
 chaos: build $(TEMPORAL) ## a fleet on which everything fails; MACHINES=300 DURATION=8m SEED=1
 	$(BIN)/chaos --bin $(BIN) $(if $(MACHINES),--machines $(MACHINES)) $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench
+bench: build $(TEMPORAL) ## roller beside baselines: the table of docs/performance.md; ROWS=accept,devices BENCH_TEMPORAL=host:port
+	$(BIN)/bench --bin $(BIN) $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BENCH_TEMPORAL),--temporal $(BENCH_TEMPORAL))
 
 .PHONY: test
 test: $(TEMPORAL) $(BIN)/tctl ## every test that needs no root

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,7 +29,8 @@ type Options struct {
 	Namespace string            // "default" if empty
 	Preferred bool              // try the well-known ports first (7233, 8233, 8000)
 
-	Production *Production       // Temporal's server on PostgreSQL, in place of the dev server
+	Running    string            // host:port of a Temporal that runs already, in place of the dev server
+	Production *Production       // Temporal's server on PostgreSQL, likewise
 	ServerEnv  map[string]string // its environment beside what the stack itself sets
 	TLS        *tls.Config       // of Temporal's clients; nil: none
 }
@@ -61,7 +63,7 @@ func New(ctx context.Context, o Options) (*Stack, error) {
 			return nil, err
 		}
 	}
-	s.Address = "127.0.0.1:" + strconv.Itoa(s.port)
+	s.Address = cmp.Or(o.Running, "127.0.0.1:"+strconv.Itoa(s.port))
 	s.UIURL = "http://127.0.0.1:" + strconv.Itoa(s.uiPort)
 	s.APIURL = "http://127.0.0.1:" + strconv.Itoa(s.apiPort)
 	return s, s.StartServer(ctx)
@@ -70,10 +72,14 @@ func New(ctx context.Context, o Options) (*Stack, error) {
 // StartServer starts Temporal's server, on the same ports and database as the
 // one before it: the dev server, or production's.
 func (s *Stack) StartServer(ctx context.Context) error {
-	if s.Production != nil {
+	switch {
+	case s.Running != "":
+		return s.temporalAnswers(ctx)
+	case s.Production != nil:
 		return s.startProduction(ctx)
+	default:
+		return s.startDev(ctx)
 	}
-	return s.startDev(ctx)
 }
 
 func (s *Stack) startDev(ctx context.Context) error {
