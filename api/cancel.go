@@ -37,15 +37,15 @@ func (s *server) cancel(c *gin.Context) (starter.View, error) {
 	if err := p.err(); err != nil {
 		return starter.View{}, err
 	}
-	v, err := s.find(c, n, id, 0)
+	ctx, done := context.WithTimeout(context.WithoutCancel(c.Request.Context()), s.cfg.StartTimeout.D())
+	defer done()
+	v, err := s.find(ctx, c, n, id)
 	if err != nil {
 		return v, err
 	}
 	if err := s.mayCancel(who, v); err != nil {
 		return v, err
 	}
-	ctx, done := context.WithTimeout(context.WithoutCancel(c.Request.Context()), s.cfg.StartTimeout.D())
-	defer done()
 	err = s.Starter.Cancel(ctx, v.WorkflowID, v.TaskID)
 	if errors.Is(err, starter.ErrClosed) {
 		return v, refuse(conflict, "%s", err)

@@ -53,11 +53,20 @@ type fakeStarter struct {
 	filters   []starter.Filter
 	tokens    []string
 	cancelled []string
+	deadlines map[string]time.Time // of the last question of each kind
 }
 
-func (f *fakeStarter) Page(_ context.Context, filter starter.Filter, size int, token []byte) ([]starter.View, []byte, error) {
+func (f *fakeStarter) note(ctx context.Context, what string) {
+	if f.deadlines == nil {
+		f.deadlines = map[string]time.Time{}
+	}
+	f.deadlines[what], _ = ctx.Deadline()
+}
+
+func (f *fakeStarter) Page(ctx context.Context, filter starter.Filter, size int, token []byte) ([]starter.View, []byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.note(ctx, "page")
 	f.filters, f.tokens = append(f.filters, filter), append(f.tokens, fmt.Sprintf("%d %s", size, token))
 	if f.err != nil || f.view.TaskID == "" {
 		return nil, nil, f.err
@@ -65,9 +74,10 @@ func (f *fakeStarter) Page(_ context.Context, filter starter.Filter, size int, t
 	return []starter.View{f.view}, f.next, nil
 }
 
-func (f *fakeStarter) Find(_ context.Context, machine config.Name, id string) (starter.View, error) {
+func (f *fakeStarter) Find(ctx context.Context, machine config.Name, id string) (starter.View, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.note(ctx, "find")
 	if f.err == nil && (id != f.view.TaskID || machine.String() != f.view.Machine) {
 		return starter.View{}, starter.ErrNoJob
 	}
@@ -88,9 +98,10 @@ func (f *fakeStarter) AwaitChange(ctx context.Context, seen starter.View) error 
 	return err
 }
 
-func (f *fakeStarter) Cancel(_ context.Context, workflowID, runID string) error {
+func (f *fakeStarter) Cancel(ctx context.Context, workflowID, runID string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.note(ctx, "cancel")
 	f.cancelled = append(f.cancelled, workflowID+" "+runID)
 	if f.view.Status != "Running" {
 		return fmt.Errorf("%w (completed)", starter.ErrClosed)

@@ -170,21 +170,25 @@ func (s *server) lookAt(c *gin.Context) (starter.View, error) {
 	if err := p.err(); err != nil {
 		return starter.View{}, err
 	}
-	return s.find(c, n, id, wait)
-}
-
-func (s *server) find(c *gin.Context, n config.Name, id string, wait time.Duration) (starter.View, error) {
-	machine, _ := s.named(n)
-	v, err := s.Starter.Find(c.Request.Context(), machine, id)
+	v, err := s.find(c.Request.Context(), c, n, id)
 	if err != nil {
-		return v, asked("show a job", err)
+		return v, err
 	}
-	note(c).task = v.Task
 	known := c.GetHeader("If-None-Match")
 	if known == "" {
 		known = etag(v)
 	}
 	return s.await(c, v, known, wait)
+}
+
+func (s *server) find(ctx context.Context, c *gin.Context, n config.Name, id string) (starter.View, error) {
+	machine, _ := s.named(n)
+	v, err := s.Starter.Find(ctx, machine, id)
+	if err != nil {
+		return v, asked("show a job", err)
+	}
+	note(c).task = v.Task
+	return v, nil
 }
 
 // await returns the job when it is no longer what the asker knows, when it has

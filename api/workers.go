@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
@@ -75,7 +76,12 @@ func pageOf(all []config.Machine, group, after string, limit int) (page []config
 // lastJobsAtOnce bounds how many questions one page asks Temporal at a time.
 const lastJobsAtOnce = 8
 
+// lastJobsTimeout bounds all of them: within 10 s the asker is told that Temporal is slow.
+const lastJobsTimeout = 9 * time.Second
+
 func (s *server) lastJobs(ctx context.Context, machines []config.Machine, views []WorkerView) error {
+	ctx, cancel := context.WithTimeout(ctx, lastJobsTimeout)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(lastJobsAtOnce)
 	for i, m := range machines {

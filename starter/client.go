@@ -13,6 +13,10 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 
 	"github.com/mozilla-platform-ops/roller/config"
 )
@@ -54,6 +58,7 @@ func Dial(logger *slog.Logger, metrics client.MetricsHandler, interceptors ...in
 		options.Namespace = client.DefaultNamespace
 	}
 	options.Logger, options.MetricsHandler, options.Interceptors = log.NewStructuredLogger(logger), metrics, interceptors
+	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(endIfRefused))
 	c, err := client.NewLazyClient(options)
 	if err != nil {
 		return nil, "", fmt.Errorf("temporal's client: %w", err)
@@ -61,9 +66,28 @@ func Dial(logger *slog.Logger, metrics client.MetricsHandler, interceptors ...in
 	return c, options.Namespace, nil
 }
 
+// awaited marks the calls of an operation that somebody waits for.
+type awaited struct{}
+
+// bounded is the context of one operation: it lasts for the timeout, and ends at
+// once where nobody listens at Temporal's address.
+func (s *Starter) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(ctx, awaited{}, true), s.timeout)
+}
+
+// endIfRefused keeps the SDK from repeating such a call where no connection can be
+// made: it would go on for half of the operation's time. All other errors it repeats.
+func endIfRefused(ctx context.Context, method string, question, answer any, conn *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	err := call(ctx, method, question, answer, conn, options...)
+	if status.Code(err) == codes.Unavailable && conn.GetState() == connectivity.TransientFailure && ctx.Value(awaited{}) != nil {
+		return status.Error(codes.DeadlineExceeded, status.Convert(err).Message()) // a code that is not repeated
+	}
+	return err
+}
+
 // Health reports whether Temporal's frontend answers and knows the namespace.
 func (s *Starter) Health(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	answer, err := s.client.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: s.namespace})
 	if err != nil {

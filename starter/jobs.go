@@ -46,7 +46,7 @@ type View struct {
 // List returns the newest jobs first, at most limit of them. An empty machine
 // lists every machine's.
 func (s *Starter) List(ctx context.Context, machine string, limit int) ([]View, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	query := workflows.AttrTask.GetName() + " IS NOT NULL"
 	if group, id, ok := strings.Cut(machine, "/"); ok {
@@ -68,7 +68,7 @@ func (s *Starter) List(ctx context.Context, machine string, limit int) ([]View, 
 // Show returns one job: its record from the run itself where a worker answers,
 // else from its history (Live is then false).
 func (s *Starter) Show(ctx context.Context, workflowID, runID string) (View, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	answer, err := s.client.DescribeWorkflowExecution(ctx, workflowID, runID)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *Starter) Await(ctx context.Context, j Job) error {
 
 // Cancel asks a job to end. What it powered off it powers on first.
 func (s *Starter) Cancel(ctx context.Context, workflowID, runID string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	answer, err := s.client.DescribeWorkflowExecution(ctx, workflowID, runID)
 	if err != nil {

@@ -46,7 +46,7 @@ var ErrToken = errors.New("not a token of an earlier page")
 // Page returns jobs, those that run first, then those that ended, the last one
 // first, and the token of the next page; it is empty after the last page.
 func (s *Starter) Page(ctx context.Context, f Filter, size int, token []byte) ([]View, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	list := &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: s.namespace, Query: f.query(), PageSize: int32(min(size, 1000)), NextPageToken: token, //nolint:gosec // bounded by min
@@ -77,11 +77,13 @@ const (
 // Find returns a machine's job by its task ID, or ErrNoJob: an exclusive one by
 // the machine's own ID, every other one as soon as visibility knows it.
 func (s *Starter) Find(ctx context.Context, machine config.Name, taskID string) (View, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	v, err := s.Show(ctx, workflows.MachineID(machine), taskID)
 	for try := 0; errors.Is(err, ErrNoJob) && try < findTries; try++ {
 		select {
 		case <-ctx.Done():
-			return View{}, ctx.Err()
+			return View{}, unavailable(ctx.Err())
 		case <-time.After(findPause * time.Duration(min(try, 1))):
 		}
 		v, err = s.findListed(ctx, machine, taskID)
@@ -90,9 +92,7 @@ func (s *Starter) Find(ctx context.Context, machine config.Name, taskID string) 
 }
 
 func (s *Starter) findListed(ctx context.Context, machine config.Name, taskID string) (View, error) {
-	listed, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	answer, err := s.client.ListWorkflow(listed, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = %q", taskID), PageSize: 1})
+	answer, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = %q", taskID), PageSize: 1})
 	if err != nil {
 		return View{}, unavailable(err)
 	}

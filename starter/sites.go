@@ -19,7 +19,7 @@ const pollLately = 90 * time.Second
 // SiteWorkers returns how many workers of a site ask for its commands, and for
 // its waits if they are fewer.
 func (s *Starter) SiteWorkers(ctx context.Context, site string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	fewest := 0
 	for i, queue := range []string{workflows.SiteQueue(site), workflows.SiteWatchQueue(site)} {

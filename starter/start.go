@@ -30,7 +30,7 @@ const mostJoined = 1000
 // cancelled), *Reused, ErrCrowded, ErrNotStarted, ErrUnavailable (nothing is known to
 // have been started; asking again finds what was), or an error of Inventory.Resolve.
 func (s *Starter) Start(ctx context.Context, r Request) (Job, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	name, err := s.name(r)
 	if err != nil {
@@ -189,10 +189,6 @@ func jobOf(info *workflowpb.WorkflowExecutionInfo) Job {
 		WorkflowID: info.GetExecution().GetWorkflowId(),
 	}
 }
-
-// Unavailable reports whether an error of Temporal's client says that it is not
-// there or too slow.
-func Unavailable(err error) bool { return errors.Is(unavailable(err), ErrUnavailable) }
 
 // unavailable marks the errors by which Temporal says that it is not there or
 // too slow; all others stay what they are.

@@ -17,7 +17,7 @@ import (
 // StartClaim starts the run that sees to a claimed run of a Taskcluster task. One
 // that was started before is no error.
 func (s *Starter) StartClaim(ctx context.Context, c workflows.Claim) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	_, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: workflows.ClaimID(c), TaskQueue: workflows.TaskclusterTaskQueue,

@@ -2,8 +2,8 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -21,16 +21,17 @@ type Taskcluster struct {
 	config *config.Config
 	door   *starter.Starter
 	logger *slog.Logger
-	runs   worker.Worker
+	runs   func() worker.Worker // makes the SDK's worker of what sees to claimed tasks
 }
 
 // NewTaskcluster registers what sees to claimed tasks.
 func NewTaskcluster(c client.Client, cfg *config.Config, door *starter.Starter, logger *slog.Logger) *Taskcluster {
-	runs := worker.New(c, workflows.TaskclusterTaskQueue, worker.Options{
-		WorkerStopTimeout: taskclusterStop,
-	})
-	workflows.RegisterTaskcluster(runs)
-	runs.RegisterActivity(&activities.Taskcluster{Config: cfg, Jobs: starter.TaskJobs{Starter: door}})
+	runs := func() worker.Worker {
+		w := worker.New(c, workflows.TaskclusterTaskQueue, worker.Options{WorkerStopTimeout: taskclusterStop})
+		workflows.RegisterTaskcluster(w)
+		w.RegisterActivity(&activities.Taskcluster{Config: cfg, Jobs: starter.TaskJobs{Starter: door}})
+		return w
+	}
 	return &Taskcluster{config: cfg, door: door, logger: logger, runs: runs}
 }
 
@@ -46,10 +47,9 @@ const (
 
 // Run claims tasks until ctx ends. What it has claimed goes on in any such process.
 func (t *Taskcluster) Run(ctx context.Context) error {
-	if err := t.runs.Start(); err != nil {
-		return fmt.Errorf("start the worker of task queue %s: %w", workflows.TaskclusterTaskQueue, err)
-	}
-	defer t.runs.Stop()
+	var runs sync.WaitGroup
+	runs.Go(func() { serve(ctx, t.logger.With("task_queue", workflows.TaskclusterTaskQueue), t.runs) })
+	defer runs.Wait()
 	for ctx.Err() == nil {
 		if err := t.claim(ctx); err != nil && ctx.Err() == nil {
 			t.logger.Warn("no tasks claimed", "task_queue", t.config.Taskcluster.TaskQueue, "err", err)

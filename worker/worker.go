@@ -4,9 +4,10 @@ package worker
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
@@ -19,7 +20,7 @@ import (
 
 // Worker serves roller's task queues.
 type Worker struct {
-	queues map[string]worker.Worker // by name
+	queues map[string]func() worker.Worker // by name: what makes a worker of the SDK's
 }
 
 // New registers workflows and activities on the task queues that this process
@@ -27,12 +28,14 @@ type Worker struct {
 // to no site: workflows, lookups, bugs, and machines that everyone reaches. A
 // stopping worker lets its commands end for WORKER_STOP_TIMEOUT.
 func New(c client.Client, a *activities.Activities, sites ...string) *Worker {
-	w := &Worker{queues: map[string]worker.Worker{}}
+	w := &Worker{queues: map[string]func() worker.Worker{}}
 	if len(sites) == 0 {
-		central := worker.New(c, workflows.TaskQueue, commands(a.Config))
-		workflows.Register(central)
-		central.RegisterActivity(a)
-		w.queues[workflows.TaskQueue] = central
+		w.queues[workflows.TaskQueue] = func() worker.Worker {
+			central := worker.New(c, workflows.TaskQueue, commands(a.Config))
+			workflows.Register(central)
+			central.RegisterActivity(a)
+			return central
+		}
 		w.activities(c, a, workflows.WatchTaskQueue, watches(a.Config))
 	}
 	for _, site := range sites {
@@ -55,9 +58,11 @@ func Everything(c client.Client, a *activities.Activities) *Worker {
 }
 
 func (w *Worker) activities(c client.Client, a *activities.Activities, queue string, o worker.Options) {
-	served := worker.New(c, queue, o)
-	served.RegisterActivity(a)
-	w.queues[queue] = served
+	w.queues[queue] = func() worker.Worker {
+		served := worker.New(c, queue, o)
+		served.RegisterActivity(a)
+		return served
+	}
 }
 
 // commands are the options of activities that speak with devices.
@@ -81,16 +86,31 @@ func watches(c *config.Config) worker.Options {
 
 // Run serves until ctx ends, then stops gracefully: commands under way end,
 // waits are handed to another worker.
-func (w *Worker) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var stop sync.WaitGroup
-	defer func() { cancel(); stop.Wait() }()
-	for queue, served := range w.queues {
-		if err := served.Start(); err != nil {
-			return fmt.Errorf("start the worker of task queue %s: %w", queue, err)
-		}
-		stop.Go(func() { <-ctx.Done(); served.Stop() })
+func (w *Worker) Run(ctx context.Context, logger *slog.Logger) error {
+	var all sync.WaitGroup
+	for queue, build := range w.queues {
+		all.Go(func() { serve(ctx, logger.With("task_queue", queue), build) })
 	}
-	<-ctx.Done()
+	all.Wait()
 	return nil
+}
+
+// againPause lies between two of the SDK's workers of one task queue.
+const againPause = 5 * time.Second
+
+// serve serves one task queue until ctx ends. One of the SDK's workers ends by
+// itself where Temporal is lost in the moment in which it starts, and where
+// Temporal has refused it for minutes (its namespace is not known, say): then
+// another one takes its place, until Temporal has it.
+func serve(ctx context.Context, logger *slog.Logger, build func() worker.Worker) {
+	stop := make(chan any)
+	defer context.AfterFunc(ctx, func() { close(stop) })()
+	for ctx.Err() == nil {
+		served := build()
+		if err := served.Run(stop); err != nil {
+			logger.Warn("worker ended: another one follows", "err", err.Error())
+			served.Stop()
+			idle(ctx, againPause)
+		}
+	}
 }

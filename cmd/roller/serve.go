@@ -202,26 +202,9 @@ func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m
 	turns := starter.NewTurns(c, namespace)
 	defer turns.Close()
 	acts.Turns = turns
-	door := starter.New(c, namespace, nil, cfg.API.StartTimeout.D())
-	return untilStarted(ctx, logger,
-		func(ctx context.Context) error { return awaitTemporal(ctx, logger, door) },
-		func(ctx context.Context) error {
-			logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
-			return serving(c, acts).Run(ctx)
-		})
-}
-
-// untilStarted serves when Temporal is there. Where it went away while the worker
-// started, another one is started when it is back: the SDK starts none twice.
-func untilStarted(ctx context.Context, logger *slog.Logger, await, serve func(context.Context) error) error {
-	for {
-		if await(ctx) != nil {
-			return nil //nolint:nilerr // it was told to stop before Temporal came
-		}
-		err := serve(ctx)
-		if !starter.Unavailable(err) {
-			return err
-		}
-		logger.Warn("temporal went away while the worker started", "err", err)
+	if awaitTemporal(ctx, logger, starter.New(c, namespace, nil, cfg.API.StartTimeout.D())) != nil {
+		return nil //nolint:nilerr // it was told to stop before Temporal came
 	}
+	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
+	return serving(c, acts).Run(ctx, logger)
 }

@@ -33,6 +33,7 @@ type Options struct {
 	Production *Production       // Temporal's server on PostgreSQL, likewise
 	ServerEnv  map[string]string // its environment beside what the stack itself sets
 	TLS        *tls.Config       // of Temporal's clients; nil: none
+	Frontend   *Frontend         // what roller's processes reach Temporal through; nil: nothing is in between
 }
 
 // Stack is a Temporal server and roller's processes.
@@ -66,6 +67,11 @@ func New(ctx context.Context, o Options) (*Stack, error) {
 	s.Address = cmp.Or(o.Running, "127.0.0.1:"+strconv.Itoa(s.port))
 	s.UIURL = "http://127.0.0.1:" + strconv.Itoa(s.uiPort)
 	s.APIURL = "http://127.0.0.1:" + strconv.Itoa(s.apiPort)
+	if s.Frontend != nil {
+		if err := s.Frontend.start(s.Address); err != nil {
+			return nil, err
+		}
+	}
 	return s, s.StartServer(ctx)
 }
 
@@ -227,6 +233,9 @@ func (s *Stack) environ(own map[string]string) []string {
 		"TEMPORAL_ADDRESS":     s.Address,
 		"TEMPORAL_NAMESPACE":   s.Namespace,
 	}
+	if s.Frontend != nil {
+		env["TEMPORAL_ADDRESS"] = s.Frontend.Address()
+	}
 	maps.Copy(env, s.Env)
 	maps.Copy(env, own)
 	var out []string
@@ -242,6 +251,9 @@ func (s *Stack) Close() {
 		w.Stop()
 	}
 	s.API.Stop()
+	if s.Frontend != nil {
+		s.Frontend.close()
+	}
 	s.Server.Stop()
 }
 
