@@ -1,0 +1,194 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mozilla-platform-ops/roller/config"
+)
+
+// waiter is one wait for up, while it runs.
+type waiter struct {
+	a      *Activities
+	m      config.Machine
+	base   Baseline
+	seen   *lookout
+	sight  Sight
+	reads  int
+	sent   int
+	lost   int
+	closed bool // it answers probes, but shows no SSH banner
+	err    error
+
+	probed   chan waitProbe
+	begun    int       // probes
+	pending  int       // probes whose end has not been taken
+	newest   int       // number of the newest probe that was answered
+	answered bool      // the newest probe was
+	answers  int       // since it was silent last
+	lookedAt time.Time // when it was last asked for more than an answer: one sent before says nothing new
+	overtime bool      // the time is over, but the last probes are not
+}
+
+// waitProbe is what became of one probe of a wait.
+type waitProbe struct {
+	number   int // from 1, in the order of sending
+	at       time.Time
+	answered bool
+	err      error
+}
+
+// wait sends a probe each interval, without waiting for the end of the one before,
+// so that a machine is seen within an interval of its coming; until it is up, the
+// site cannot be seen, or the time is over.
+func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
+	over := time.NewTimer(time.Until(p.Until))
+	beats := time.NewTicker(heartbeatEvery(ctx))
+	probes := time.NewTicker(w.a.Config.Ladder.ProbeInterval.D())
+	defer func() { over.Stop(); beats.Stop(); probes.Stop() }()
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer running.Wait()
+	defer cancel()
+	w.probed = make(chan waitProbe)
+	w.probe(ctx, &running)
+	for !w.overtime || w.pending > 0 {
+		select {
+		case <-ctx.Done():
+			return w.sight, nil
+		case <-stopping(ctx):
+			return w.sight, nil
+		case <-over.C:
+			w.overtime = true
+			probes.Stop()
+		case <-beats.C:
+			beat(ctx, p)
+		case <-probes.C:
+			w.probe(ctx, &running)
+		case probed := <-w.probed:
+			w.pending--
+			if w.take(ctx, probed) {
+				return w.sight, nil
+			}
+			if !w.answered && w.seen.blind() {
+				return w.sightless(), nil
+			}
+		}
+	}
+	return w.giveUp(ctx)
+}
+
+func (w *waiter) probe(ctx context.Context, running *sync.WaitGroup) {
+	w.begun++
+	w.pending++
+	p := waitProbe{number: w.begun, at: time.Now()}
+	running.Go(func() {
+		p.answered, p.err = w.a.Prober.Probe(ctx, w.m)
+		select {
+		case w.probed <- p:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// take takes the end of one probe, and reports whether the machine is up.
+func (w *waiter) take(ctx context.Context, p waitProbe) bool {
+	later := p.number > w.newest // than the newest answer
+	w.err = p.err
+	if later {
+		w.answered = p.answered
+	}
+	if p.err != nil {
+		return false
+	}
+	w.sent++
+	if !p.answered {
+		w.lost++
+		return false
+	}
+	if later {
+		w.answer(p.number)
+	}
+	if p.at.Before(w.lookedAt) {
+		return false
+	}
+	up := w.serves(ctx) && w.identified(ctx)
+	if w.lookedAt = time.Now(); !up {
+		return false
+	}
+	w.sight.Done, w.sight.Up, w.sight.UpAt = true, true, time.Now()
+	return true
+}
+
+// answer counts an answered probe. A silence before it that is as long as one by which
+// a machine is called down takes back what was answered before that.
+func (w *waiter) answer(number int) {
+	if silence := number - w.newest - 1; silence >= w.a.Config.Ladder.DownProbes {
+		w.answers = 0
+	}
+	w.newest = number
+	w.answers++
+}
+
+// serves reports whether a machine that answers a probe is up: it shows its SSH banner
+// or, where it has no SSH, has answered as many probes as it takes to call one down.
+// One stray reply is not "up".
+func (w *waiter) serves(ctx context.Context) bool {
+	if w.m.SSH == nil {
+		w.sight.Evidence = "answers probes"
+		return w.answers >= w.a.Config.Ladder.DownProbes
+	}
+	w.sight.Evidence = "answers probes and ssh"
+	if w.base.ByTCP > 0 {
+		w.sight.Evidence = "answers ssh, and no pings"
+	}
+	w.closed = !w.a.witness.sshBanner(ctx, w.m)
+	return !w.closed
+}
+
+// identified compares identities where there are any, and reports whether nothing
+// is left to ask.
+func (w *waiter) identified(ctx context.Context) bool {
+	if !w.base.known() {
+		return true
+	}
+	restarted, known, evidence := w.base.compare(w.a.boot(ctx, w.m, w.base))
+	w.reads++
+	switch {
+	case !known && w.reads < identityReads:
+		return false
+	case !known:
+		w.sight.Evidence += ", its identity cannot be read"
+	case restarted:
+		w.sight.Rebooted = true
+		w.sight.Evidence += ", " + evidence
+	default:
+		w.sight.SameBoot = true
+		w.sight.Evidence += ", " + evidence + ": it has not restarted"
+	}
+	return true
+}
+
+// sightless ends a wait that can see nothing.
+func (w *waiter) sightless() Sight {
+	w.sight.Done, w.sight.Blind, w.sight.Evidence = true, true, w.seen.text()
+	return w.sight
+}
+
+// giveUp says what was seen until the time was over.
+func (w *waiter) giveUp(ctx context.Context) (Sight, error) {
+	if !w.answered && w.seen.decide(ctx) {
+		return w.sightless(), nil
+	}
+	if w.sent == 0 && w.err != nil {
+		return w.sight, final(notSent("wait for up: %w", w.err))
+	}
+	w.sight.Done = true
+	w.sight.Evidence = fmt.Sprintf("%d of %d probes unanswered", w.lost, w.sent)
+	if w.closed {
+		w.sight.Evidence = "answers probes, but shows no ssh banner"
+	}
+	return w.sight, nil
+}
