@@ -1,8 +1,11 @@
 package activities
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -52,7 +55,7 @@ func icmpInNamespace(t *testing.T) {
 		return config.Machine{Addr: host, Probe: config.Probe{Network: "icmp"}}
 	}
 	probe := func(p *prober, host string) (bool, error) { return p.Probe(t.Context(), icmp(host)) }
-	newProber := func() *prober { return &prober{timeout: 500 * time.Millisecond} }
+	newProber := func() *prober { return NewProber(500 * time.Millisecond).(*prober) }
 	requireNo := func(p *prober, host string) {
 		t.Helper()
 		answered, err := probe(p, host)
@@ -68,19 +71,26 @@ func icmpInNamespace(t *testing.T) {
 
 	// Without any address the network is unreachable: nothing is sent, and
 	// pro-bing reports no loss.
-	raw := newProber()
+	raw, single := newProber(), NewSingleProber(500*time.Millisecond).(*prober)
 	requireNo(raw, "127.0.0.1")
+	requireNo(single, "127.0.0.1")
 
 	setLoopback(t, true)
 	requireYes(raw, "127.0.0.1")
-	require.True(t, raw.isDecided() && raw.isPrivileged(), "ping_group_range of a new namespace lets nobody open a socket")
+	requireRaw(t, true) // ping_group_range of a new namespace lets nobody open the other kind
+	requireYes(single, "127.0.0.1")
 	requireYes(raw, "localhost")
-	e, err := raw.Echo(t.Context(), icmp("127.0.0.1"))
-	require.NoError(t, err)
-	require.Equal(t, Echo{Answered: true, From: "127.0.0.1", Bytes: 64, TTL: 64, RTT: e.RTT}, e, "as ping(8) has it")
-	require.Positive(t, e.RTT)
+	for _, p := range []*prober{raw, single} {
+		e, err := p.Echo(t.Context(), icmp("127.0.0.1"))
+		require.NoError(t, err)
+		require.Equal(t, Echo{Answered: true, From: "127.0.0.1", Bytes: 64, TTL: 64, RTT: e.RTT}, e, "as ping(8) has it")
+		require.Positive(t, e.RTT)
+	}
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
-		requireYes(raw, "::1")
+		e, err := raw.Echo(t.Context(), icmp("::1"))
+		require.NoError(t, err)
+		require.Equal(t, Echo{Answered: true, From: "::1", Bytes: 64, TTL: 64, RTT: e.RTT}, e)
+		requireYes(raw, "::1%lo")
 	} else {
 		t.Log("no IPv6 probe: this kernel has no IPv6")
 	}
@@ -89,18 +99,22 @@ func icmpInNamespace(t *testing.T) {
 	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
 	requireNo(raw, "127.0.0.1")
 	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
+	manyMachines(t)
 
-	_, err = probe(raw, "machine.invalid")
+	_, err := probe(raw, "machine.invalid")
 	require.ErrorContains(t, err, "look up machine.invalid in DNS")
 
 	// Answers that are none.
 	strangeReplies(t, raw, icmpSocket(t, "127.0.0.1"), icmpSocket(t, "127.0.0.9"))
+	strangeReplies(t, single, icmpSocket(t, "127.0.0.1"), icmpSocket(t, "127.0.0.9"))
 
 	// Neither kind of socket: an error, and not "down".
 	runWithoutRaw(t, func() {
-		_, err := probe(newProber(), "127.0.0.1")
-		require.ErrorContains(t, err, "net.ipv4.ping_group_range")
-		require.ErrorContains(t, err, "CAP_NET_RAW")
+		for _, p := range []*prober{newProber(), NewSingleProber(time.Minute).(*prober)} {
+			_, err := probe(p, "127.0.0.1")
+			require.ErrorContains(t, err, "net.ipv4.ping_group_range")
+			require.ErrorContains(t, err, "CAP_NET_RAW")
+		}
 	})
 
 	// The unprivileged kind is preferred where the kernel allows it.
@@ -110,7 +124,8 @@ func icmpInNamespace(t *testing.T) {
 		plain := newProber()
 		strangeReplies(t, plain, machine, stranger)
 		requireYes(plain, "127.0.0.1")
-		require.True(t, plain.isDecided() && !plain.isPrivileged())
+		requireRaw(t, false)
+		manyMachines(t)
 		write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
 		requireNo(plain, "127.0.0.1")
 		write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
@@ -156,11 +171,95 @@ func strangeReplies(t *testing.T, p *prober, machine, stranger net.PacketConn) {
 	require.True(t, e.Answered)
 	e, _ = probe(func([]byte) { reply(machine, second); reply(machine, second) })
 	require.False(t, e.Answered, "a duplicate, too")
+	if _, shared := p.icmp.(*pings); shared {
+		e, _ = probe(func(request []byte) {
+			for _, at := range []int{sequenceAt, keyAt, numberAt} {
+				reply(machine, changed(request, at))
+			}
+		})
+		require.False(t, e.Answered, "a reply to another probe, or to another process")
+	}
 	e, _ = probe(func(request []byte) { reply(stranger, request) })
 	require.False(t, e.Answered, "another host has answered")
 	e, _ = probe(func(request []byte) { reply(stranger, request); reply(machine, request) })
 	require.True(t, e.Answered, "and does not hide the answer")
 	require.Equal(t, "127.0.0.1", e.From)
+}
+
+// manyMachines asks a thousand machines at once: all requests and all replies go over
+// one socket. When the kernel takes that away, nothing is known of those that were
+// asked over it, and the next probe has another.
+func manyMachines(t *testing.T) {
+	t.Helper()
+	const machines = 1000
+	p := ipv4Family.pinger()
+	// ask asks them all, and calls asked when they are.
+	ask := func(asked func()) (answered, failed int) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		type end struct {
+			e   Echo
+			err error
+		}
+		ends := make(chan end, machines)
+		for i := range machines {
+			go func() {
+				e, err := p.Echo(ctx, netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}))
+				ends <- end{e, err}
+			}()
+		}
+		if asked != nil {
+			require.Eventually(t, func() bool {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				sent := 0
+				for _, q := range p.asked {
+					if q.socket != nil {
+						sent++
+					}
+				}
+				return sent == machines
+			}, time.Minute, time.Millisecond)
+			asked()
+		}
+		for range machines {
+			if got := <-ends; got.e.Answered {
+				answered++
+			} else if got.err != nil && !errors.Is(got.err, context.DeadlineExceeded) {
+				failed++
+			}
+		}
+		return answered, failed
+	}
+	answered, _ := ask(nil)
+	require.Equal(t, machines, answered)
+	require.Empty(t, socketsOf(p), "nobody waits any more")
+
+	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
+	_, failed := ask(func() {
+		sockets := socketsOf(p)
+		require.Len(t, sockets, 1)
+		_ = sockets[0].conn.Close()
+	})
+	write(t, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "0")
+	require.Equal(t, machines, failed)
+	answered, _ = ask(nil)
+	require.Equal(t, machines, answered)
+}
+
+func socketsOf(p *pinger) []*echoSocket {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.sockets)
+}
+
+// requireRaw says which kind of socket this thread gets.
+func requireRaw(t *testing.T, raw bool) {
+	t.Helper()
+	s, err := ipv4Family.open()
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Equal(t, raw, s.id != 0)
 }
 
 // icmpSocket is a raw socket that sends from an address.
@@ -170,6 +269,20 @@ func icmpSocket(t *testing.T, addr string) net.PacketConn {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+// Where an echo message has what (RFC 792), and a pinger's payload.
+const (
+	sequenceAt = 7 // its low byte
+	keyAt      = 8
+	numberAt   = 23 // its low byte
+)
+
+// changed is a request with another byte.
+func changed(request []byte, at int) []byte {
+	other := slices.Clone(request)
+	other[at]++
+	return other
 }
 
 // Types of ICMP messages (RFC 792).

@@ -54,6 +54,7 @@ func (a action) carryOut(cmd *cobra.Command, cfg *config.Config, o *options, m c
 		Activities: activities.New(cfg, func() *config.Inventory { return inventory }),
 		options:    o, machine: m, rung: a.name, out: cmd.OutOrStdout(), errOut: o.errOut,
 	}
+	d.Prober = activities.NewSingleProber(cfg.Ladder.ProbeTimeout.D())
 	text, err := a.act(cmd.Context(), d)
 	if text != "" {
 		fmt.Fprintln(d.out, text)

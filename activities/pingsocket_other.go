@@ -1,0 +1,5 @@
+//go:build !linux
+
+package activities
+
+func newPings() icmpEchoer { return &singlePings{} }
