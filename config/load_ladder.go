@@ -50,6 +50,10 @@ func (e *environ) ladder() Ladder {
 		TurnLimit:    e.duration("TURN_LIMIT", time.Hour, time.Second),
 		CommandSlots: e.number("COMMAND_SLOTS", 5000, 1, maxSlots),
 		WatchSlots:   e.number("WATCH_SLOTS", 20_000, 1, maxSlots),
+		// Temporal's SDK wants two of each at least: one is for jobs that are in memory.
+		WorkflowSlots: e.number("WORKFLOW_SLOTS", 200, 2, maxSlots),
+		WorkflowCache: e.number("WORKFLOW_CACHE", 2000, 1, maxSlots),
+		Pollers:       e.number("POLLERS", 4, 2, 100),
 	}
 	e.relations(l)
 	return l

@@ -71,7 +71,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		OnRetry: Duration(5 * time.Minute), BugRetry: Duration(10 * time.Minute), CommandTime: Duration(3 * time.Minute),
 		Reimage: Duration(2 * time.Hour), ReimageSettle: Duration(2 * time.Minute),
 		RetryInterval: Duration(5 * time.Second), LastLook: Duration(15 * time.Second), StopTimeout: Duration(90 * time.Second),
-		TurnWait: Duration(time.Minute), TurnLimit: Duration(time.Hour), CommandSlots: 5000, WatchSlots: 20_000,
+		TurnWait: Duration(time.Minute), TurnLimit: Duration(time.Hour), CommandSlots: 5000, WatchSlots: 20_000, WorkflowSlots: 200, WorkflowCache: 2000, Pollers: 4,
 	}, c.Ladder)
 	require.Equal(t, Devices{
 		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),
@@ -177,6 +177,7 @@ func TestLoadMistakes(t *testing.T) {
 		"reimage as a rung":      {"REBOOT_METHODS=reimage", `REBOOT_METHODS="reimage": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, "):]},
 		"off that lives long":    {"COMMAND_TIMEOUT=10m", `COMMAND_TIMEOUT="10m0s": must be at most 10m0s together with DOWN_TIMEOUT and TURN_WAIT: by then an off must be known to have been sent or not`},
 		"interval":               {"BMC_INTERVAL=61s", `BMC_INTERVAL="1m1s": must be 1m0s or less`},
+		"one poller":             {"POLLERS=1", `POLLERS="1": must be a whole number from 2 to 100`},
 		"no slots":               {"COMMAND_SLOTS=0", `COMMAND_SLOTS="0": must be a whole number from 1 to 1000000`},
 		"bug wait":               {"BUG_LIMIT=10s", `BUG_WAIT="20s": must not be more than BUG_LIMIT (10s)`},
 		"privilege":              {"IPMI_PRIVILEGE=root", `IPMI_PRIVILEGE="root": must be one of CALLBACK, USER, OPERATOR, ADMINISTRATOR`},

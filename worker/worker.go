@@ -65,22 +65,26 @@ func (w *Worker) activities(c client.Client, a *activities.Activities, queue str
 	}
 }
 
-// commands are the options of activities that speak with devices.
+// commands are the options of workflows, and of activities that speak with devices.
 func commands(c *config.Config) worker.Options {
-	return worker.Options{
-		WorkerStopTimeout:                  c.Ladder.StopTimeout.D(),
-		MaxConcurrentActivityExecutionSize: c.Ladder.CommandSlots,
-		Interceptors:                       []interceptor.WorkerInterceptor{&measure{}},
-	}
+	return options(c, c.Ladder.CommandSlots)
 }
 
 // watches are those of activities that wait for machines.
 func watches(c *config.Config) worker.Options {
+	o := options(c, c.Ladder.WatchSlots)
+	o.DisableWorkflowWorker = true
+	return o
+}
+
+func options(c *config.Config, activities int) worker.Options {
 	return worker.Options{
-		WorkerStopTimeout:                  c.Ladder.StopTimeout.D(),
-		MaxConcurrentActivityExecutionSize: c.Ladder.WatchSlots,
-		Interceptors:                       []interceptor.WorkerInterceptor{&measure{}},
-		DisableWorkflowWorker:              true,
+		WorkerStopTimeout:                      c.Ladder.StopTimeout.D(),
+		MaxConcurrentActivityExecutionSize:     activities,
+		MaxConcurrentActivityTaskPollers:       c.Ladder.Pollers,
+		MaxConcurrentWorkflowTaskExecutionSize: c.Ladder.WorkflowSlots,
+		MaxConcurrentWorkflowTaskPollers:       c.Ladder.Pollers,
+		Interceptors:                           []interceptor.WorkerInterceptor{&measure{}},
 	}
 }
 
