@@ -51,7 +51,7 @@ var idForm = regexp.MustCompile(`\A[A-Za-z][A-Za-z0-9]{0,30}(\.[0-9]{1,4}){0,3}\
 // device was in the state that was asked for and did nothing.
 func actMeaning(a act) (m Meaning, already bool) {
 	switch {
-	case a.status == 0 && !a.connected:
+	case a.status == 0 && !a.begun:
 		return NotSent, false
 	case a.status == 0:
 		return Unknown, false

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -37,11 +36,13 @@ type bmcHTTP struct {
 
 // act is what became of the one request that changes power.
 type act struct {
-	tried     bool
-	connected bool // TCP and TLS stood, so that bytes may have gone out
-	status    int  // 0: no answer that is HTTP
-	body      []byte
-	err       error
+	ready   func() error
+	tried   bool
+	unready error // what ready said in the place of a yes
+	begun   bool  // TCP and TLS stood and ready allowed it, so that bytes may have gone out
+	status  int   // 0: no answer that is HTTP
+	body    []byte
+	err     error
 }
 
 // newBMCHTTP returns a dialogue whose certificate is pinned or signed by a CA:
@@ -91,11 +92,12 @@ func (b *bmcHTTP) client() *http.Client {
 	}
 }
 
-// arm makes the next POST the one that acts.
-func (b *bmcHTTP) arm() {
+// arm makes the next POST the one that acts. ready is asked when its connection
+// stands.
+func (b *bmcHTTP) arm(ready func() error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.act = &act{}
+	b.act = &act{ready: ready}
 }
 
 // outcome returns what became of the one POST, and disarms.
@@ -115,7 +117,7 @@ func (b *bmcHTTP) RoundTrip(r *http.Request) (*http.Response, error) {
 	if a != nil && r.Method == http.MethodPost {
 		return b.actOnce(r, a)
 	}
-	resp, body, err := b.exchange(r)
+	resp, body, err := exchange(b.transport, r)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err = err; err != nil {
@@ -126,17 +128,25 @@ func (b *bmcHTTP) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// actOnce sends the one POST. A cancel does not stop it half-way.
+// actOnce sends the one POST, on a connection that stands before ready is asked. A
+// cancel ends it until then, and does not stop it half-way.
 func (b *bmcHTTP) actOnce(r *http.Request, a *act) (*http.Response, error) {
 	if a.tried {
 		return nil, errors.New("a command is sent once")
 	}
 	a.tried = true
+	conn, err := b.connect(r)
+	if err != nil {
+		a.err = err
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }() // the transport has, if it had it
+	if a.unready = a.ready(); a.unready != nil {
+		return nil, a.unready
+	}
+	a.begun = true
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), b.timeout)
 	defer cancel()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { a.connected = true },
-	})
 	// A new request: a clone would keep the channel by which http.Client cancels.
 	q, err := http.NewRequestWithContext(ctx, r.Method, r.URL.String(), r.Body) //nolint:gosec // the device of the inventory
 	if err != nil {
@@ -144,7 +154,7 @@ func (b *bmcHTTP) actOnce(r *http.Request, a *act) (*http.Response, error) {
 	}
 	q.Header, q.ContentLength, q.Close = r.Header.Clone(), r.ContentLength, true
 	q.Header.Del("If-Match") // an action has no state of its own to match
-	resp, body, err := b.exchange(q)
+	resp, body, err := exchange(onlyConn(conn), q)
 	if resp != nil { // what the device decided stands, whatever became of the rest
 		a.status, a.body = resp.StatusCode, body
 		resp.Body = io.NopCloser(bytes.NewReader(body))
@@ -154,9 +164,15 @@ func (b *bmcHTTP) actOnce(r *http.Request, a *act) (*http.Response, error) {
 	return nil, err
 }
 
+func (b *bmcHTTP) connect(r *http.Request) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), b.timeout)
+	defer cancel()
+	return connectTLS(ctx, r.URL, b.transport.TLSClientConfig)
+}
+
 // exchange reads the answer whole, so that what follows cannot fail half-way.
-func (b *bmcHTTP) exchange(r *http.Request) (*http.Response, []byte, error) {
-	resp, err := b.transport.RoundTrip(r)
+func exchange(by *http.Transport, r *http.Request) (*http.Response, []byte, error) {
+	resp, err := by.RoundTrip(r)
 	if err != nil {
 		return nil, nil, err
 	}

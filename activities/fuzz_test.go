@@ -166,7 +166,7 @@ func FuzzRedfishAnswer(f *testing.F) {
 	f.Add(409, `{"error":{"code":"Base.1.8.ResourceInUse","message":"s3cret"}}`)
 	f.Add(400, `{"Messages":[{"MessageID":"iLO.2.14.InvalidOperationForSystemState"}]}`)
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		a := act{connected: true, status: status, body: []byte(body)}
+		a := act{begun: true, status: status, body: []byte(body)}
 		m, already := actMeaning(a)
 		require.False(t, already && m != "")
 		for _, msg := range bmcMessages(a.body) {

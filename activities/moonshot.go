@@ -76,22 +76,21 @@ func (a *Activities) moonshotSend(ctx context.Context, m config.Machine, _ Actio
 	if err != nil {
 		return "", err
 	}
-	r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, moonshotURL(at), strings.NewReader(moonshotReset))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, moonshotURL(at), strings.NewReader(moonshotReset))
 	if err != nil {
 		return "", refused("moonshot %s: %w", at.Addr(), err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.SetBasicAuth(at.User, at.Password.Reveal())
-	if err := ready(); err != nil {
-		return "", err
-	}
-	b.arm()
+	b.arm(ready)
 	if resp, err := b.client().Do(r); err == nil {
 		_ = resp.Body.Close() // in memory
 	}
 	done := b.outcome()
 	mean, already := actMeaning(done)
 	switch {
+	case done.unready != nil:
+		return "", done.unready
 	case already:
 		return "", notSent("moonshot %s: %s: %s", at.Addr(), what, actText(done))
 	case mean == "":

@@ -53,18 +53,15 @@ func noILO(d config.Devices, m config.Machine) string {
 // redfishSend looks at the system and POSTs once.
 func (a *Activities) redfishSend(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
 	what := ""
-	err := a.redfish(ctx, *m.ILO, func(ctx context.Context, b *bmcHTTP, s *schemas.ComputerSystem) error {
-		kind, err := a.redfishChoose(ctx, m, b, s, action)
+	err := a.redfish(ctx, *m.ILO, func(asking context.Context, b *bmcHTTP, s *schemas.ComputerSystem) error {
+		kind, err := a.redfishChoose(asking, m, b, s, action)
 		if err != nil {
 			return err
 		}
-		if err := ready(); err != nil {
-			return err
+		if c, ok := s.GetClient().(*gofish.APIClient); ok { // its time is not that of the questions
+			s.SetClient(c.WithContext(ctx))
 		}
-		if c, ok := s.GetClient().(*gofish.APIClient); ok { // no cancel tears the command in two
-			s.SetClient(c.WithContext(context.WithoutCancel(ctx)))
-		}
-		what, err = redfishPost(b, m.ILO.Addr(), s, kind)
+		what, err = redfishPost(b, m.ILO.Addr(), s, kind, ready)
 		return err
 	})
 	return what, err
@@ -72,16 +69,21 @@ func (a *Activities) redfishSend(ctx context.Context, m config.Machine, action A
 
 // redfishPost sends the command. Only what its one POST met counts: a nil error
 // of the library says as little as another one.
-func redfishPost(b *bmcHTTP, addr string, s *schemas.ComputerSystem, kind schemas.ResetType) (string, error) {
-	b.arm()
+func redfishPost(b *bmcHTTP, addr string, s *schemas.ComputerSystem, kind schemas.ResetType, ready func() error) (string, error) {
+	b.arm(ready)
 	_, err := s.Reset(kind)
 	done := b.outcome()
+	if !done.tried && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return "", notSent("ilo %s: reset %s: %w", addr, kind, err)
+	}
 	if !done.tried { // the library has refused it
 		return "", refused("ilo %s: reset %s: %w", addr, kind, err)
 	}
 	m, already := actMeaning(done)
 	what := "reset " + string(kind)
 	switch {
+	case done.unready != nil:
+		return "", done.unready
 	case already && (slices.Contains(redfishResets[On], kind) || slices.Contains(redfishResets[Off], kind)):
 		return what + " (already in that state)", nil
 	case already: // off, so that there was nothing to restart: its state was an old one

@@ -278,7 +278,7 @@ func TestBMCHTTPActsOnce(t *testing.T) {
 	r, m := webRig(t, lab.Faults{})
 	b, err := newBMCHTTP(r.Config.Devices, m.Moonshot.Fingerprint)
 	require.NoError(t, err)
-	b.arm()
+	b.arm(allowed)
 	for i := range 2 {
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+m.Moonshot.Addr()+"/", nil)
 		require.NoError(t, err)
@@ -312,18 +312,18 @@ func TestActMeaning(t *testing.T) {
 		already bool
 	}{
 		"never connected":     {act{err: errors.New("x")}, NotSent, false},
-		"connected":           {act{connected: true}, Unknown, false},
-		"200":                 {act{connected: true, status: 200}, "", false},
-		"202 with garbage":    {act{connected: true, status: 202, body: []byte("{{")}, "", false},
-		"Dell's already":      {act{connected: true, status: 409, body: message("IDRAC.2.5.PSU501", "Server is already powered ON.")}, "", true},
-		"HP's already":        {act{connected: true, status: 400, body: []byte(`{"Messages":[{"MessageID":"X","Message":"already on"}]}`)}, "", true},
-		"a plain 400":         {act{connected: true, status: 400, body: message("Base.1.8.ActionParameterMissing", "no")}, Refused, false},
-		"already and 500":     {act{connected: true, status: 500, body: message("X", "already on")}, Unknown, false},
-		"other power state":   {act{connected: true, status: 400, body: message("iLO.2.14.InvalidOperationForSystemState", "")}, NotSent, false},
-		"501 does not act":    {act{connected: true, status: 501}, Refused, false},
-		"429":                 {act{connected: true, status: 429}, NotSent, false},
-		"408":                 {act{connected: true, status: 408}, Unknown, false},
-		"404 without message": {act{connected: true, status: 404}, Refused, false},
+		"begun":               {act{begun: true}, Unknown, false},
+		"200":                 {act{begun: true, status: 200}, "", false},
+		"202 with garbage":    {act{begun: true, status: 202, body: []byte("{{")}, "", false},
+		"Dell's already":      {act{begun: true, status: 409, body: message("IDRAC.2.5.PSU501", "Server is already powered ON.")}, "", true},
+		"HP's already":        {act{begun: true, status: 400, body: []byte(`{"Messages":[{"MessageID":"X","Message":"already on"}]}`)}, "", true},
+		"a plain 400":         {act{begun: true, status: 400, body: message("Base.1.8.ActionParameterMissing", "no")}, Refused, false},
+		"already and 500":     {act{begun: true, status: 500, body: message("X", "already on")}, Unknown, false},
+		"other power state":   {act{begun: true, status: 400, body: message("iLO.2.14.InvalidOperationForSystemState", "")}, NotSent, false},
+		"501 does not act":    {act{begun: true, status: 501}, Refused, false},
+		"429":                 {act{begun: true, status: 429}, NotSent, false},
+		"408":                 {act{begun: true, status: 408}, Unknown, false},
+		"404 without message": {act{begun: true, status: 404}, Refused, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -343,7 +343,7 @@ func FuzzActMeaning(f *testing.F) {
 	f.Add(400, []byte(`{"error":[],"Messages":7}`))
 	f.Add(400, []byte(`{"error":{"code":"s3cret with blanks"}}`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		a := act{connected: true, status: status, body: body}
+		a := act{begun: true, status: status, body: body}
 		m, already := actMeaning(a)
 		if m == "" && !already {
 			require.True(t, status >= 200 && status < 300)

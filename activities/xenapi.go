@@ -107,32 +107,44 @@ func (a *Activities) xenSend(ctx context.Context, m config.Machine, action Actio
 		return "", err
 	}
 	defer v.close(ctx)
-	if err := ready(); err != nil {
-		return "", err
-	}
-	ctx = context.WithoutCancel(ctx) // every call has a timeout
 	if action == On {
 		return v.on(ctx, ready)
 	}
 	return v.off(ctx, ready)
 }
 
-// on starts the VM. A shutdown that a lost worker left under way is waited for:
-// it would darken the machine after roller has called it on.
+// The commands of Off and On.
+const (
+	xenClean = "VM.clean_shutdown"
+	xenHard  = "VM.hard_shutdown"
+	xenStart = "VM.start"
+)
+
+// on starts the VM. A shutdown that a lost worker left under way is waited for: it
+// would darken the machine after roller has called it on. One that a hung guest
+// never ends is ended as Off would have: until then the VM cannot be started.
 func (v *xenVM) on(ctx context.Context, ready func() error) (string, error) {
-	const what = "VM.start"
-	state, err := v.settled(ctx, time.Now().Add(v.devices.XenShutdown.D()))
+	calm := context.WithoutCancel(ctx) // every call has a timeout
+	state, err := v.settled(calm, time.Now().Add(v.devices.XenShutdown.D()))
 	if err != nil {
 		return "", err
 	}
+	what := xenStart
 	if state == xenStopping {
-		return what, unknown("xenapi: %s: a shutdown is still under way", what)
+		what = xenHard + ", " + xenStart
+		err = v.act(ctx, ready, v.devices.XenTimeout.D(), xenHard, v.xenSession.ref, v.ref)
 	}
-	if err := ready(); err != nil {
-		return "", err
+	if u, ok := errors.AsType[*unbegun](err); ok {
+		return "", u.error
 	}
-	_, err = v.call(ctx, what, v.xenSession.ref, v.ref, false, false)
-	return v.done(ctx, what, On, err)
+	// Whatever became of that: the start says, and the state after it.
+	err = v.act(ctx, ready, v.devices.XenTimeout.D(), xenStart, v.xenSession.ref, v.ref, false, false)
+	if u, ok := errors.AsType[*unbegun](err); ok && state == xenStopping {
+		return xenHard, unknown("xenapi: %s, and no %s was sent: %w", xenHard, xenStart, errors.New(u.Error()))
+	} else if ok {
+		return "", u.error
+	}
+	return v.done(calm, what, On, err)
 }
 
 // off shuts the guest down, and switches the VM off if it is not off in time.
@@ -140,16 +152,16 @@ func (v *xenVM) on(ctx context.Context, ready func() error) (string, error) {
 // second one, which must never follow another attempt's start. The pool is
 // others' as soon as the first one is with it: its answer waits for the guest.
 func (v *xenVM) off(ctx context.Context, ready func() error) (string, error) {
-	const clean, hard = "VM.clean_shutdown", "VM.hard_shutdown"
-	deadline := time.Now().Add(v.devices.XenShutdown.D())
-	slow := *v.client
-	slow.Timeout = v.devices.XenShutdown.D() // the call blocks until the guest is down
-	blocking := *v.xenSession
-	blocking.client = &slow
+	limit := v.devices.XenShutdown.D() // the call blocks until the guest is down
+	deadline := time.Now().Add(limit)
 	sent := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { giveBack(ctx) }})
-	_, err := blocking.call(sent, clean, v.xenSession.ref, v.ref)
+	err := v.act(sent, ready, limit, xenClean, v.xenSession.ref, v.ref)
+	if u, ok := errors.AsType[*unbegun](err); ok {
+		return "", u.error
+	}
+	ctx, cancellable := context.WithoutCancel(ctx), ctx // every call has a timeout
 	if err := takeBack(ctx); err != nil {
-		return clean, unknown("xenapi: %s: its effect was not read, and no %s was sent: %w", clean, hard, errors.New(err.Error()))
+		return xenClean, unknown("xenapi: %s: its effect was not read, and no %s was sent: %w", xenClean, xenHard, errors.New(err.Error()))
 	}
 	m := Unknown
 	if err != nil {
@@ -158,24 +170,30 @@ func (v *xenVM) off(ctx context.Context, ready func() error) (string, error) {
 	if m == Unknown {
 		state, err := v.settled(ctx, deadline)
 		if err != nil {
-			return clean, unknown("xenapi: %s did not end, and no %s was sent: %w", clean, hard, errors.New(err.Error()))
+			return xenClean, unknown("xenapi: %s did not end, and no %s was sent: %w", xenClean, xenHard, errors.New(err.Error()))
 		}
 		if state == string(Off) {
-			return clean, nil
+			return xenClean, nil
 		}
 	}
-	if what, err := v.done(ctx, clean, Off, err); err == nil {
+	if what, err := v.done(ctx, xenClean, Off, err); err == nil {
 		return what, nil
 	}
 	if late := ready(); late != nil {
-		return clean, unknown("xenapi: %s did not end, and no %s was sent: %w", clean, hard, errors.New(late.Error()))
+		return xenClean, unknown("xenapi: %s did not end, and no %s was sent: %w", xenClean, xenHard, errors.New(late.Error()))
 	}
-	_, err = v.call(ctx, hard, v.xenSession.ref, v.ref)
-	what, err := v.done(ctx, hard, Off, err)
+	err = v.act(cancellable, ready, v.devices.XenTimeout.D(), xenHard, v.xenSession.ref, v.ref)
+	if u, ok := errors.AsType[*unbegun](err); ok {
+		if m == Unknown {
+			err = unknown("xenapi: %s did not end, and no %s was sent: %w", xenClean, xenHard, errors.New(u.Error()))
+		}
+		return xenClean, err
+	}
+	what, err := v.done(ctx, xenHard, Off, err)
 	if err != nil && m == Unknown && MeaningOf(err) != Unknown {
-		err = unknown("xenapi: after %s: %w", clean, errors.New(err.Error()))
+		err = unknown("xenapi: after %s: %w", xenClean, errors.New(err.Error()))
 	}
-	return clean + ", " + what, err
+	return xenClean + ", " + what, err
 }
 
 // done gives a command's end its meaning. VM_BAD_POWER_STATE means: look. A VM

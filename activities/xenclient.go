@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"time"
 
 	"github.com/mozilla-platform-ops/roller/config"
 )
@@ -41,6 +42,7 @@ func (e *xenError) Error() string { return e.code }
 // xenSession is one session with a pool's master.
 type xenSession struct {
 	client  *http.Client
+	check   *tls.Config
 	url     string
 	devices config.Devices
 	ref     string
@@ -55,16 +57,11 @@ func (a *Activities) xenOpen(ctx context.Context) (*xenSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &xenSession{devices: d, url: d.XenURL, client: &http.Client{
-		Timeout: d.XenTimeout.D(),
-		// A connection a call: an error of dialling then says that nothing was
-		// sent, and nothing is repeated behind roller's back.
-		Transport: &http.Transport{
-			DisableKeepAlives: true, DialContext: (&net.Dialer{}).DialContext,
-			TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	s := &xenSession{devices: d, url: d.XenURL, check: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	// A connection a call, so that nothing is repeated behind roller's back.
+	s.client = xenClient(d.XenTimeout.D(), &http.Transport{
+		DisableKeepAlives: true, DialContext: (&net.Dialer{}).DialContext, TLSClientConfig: s.check,
+	})
 	err = s.login(ctx)
 	if code, ok := errors.AsType[*xenError](err); ok && code.code == "HOST_IS_SLAVE" {
 		if s.url, err = xenMaster(d.XenURL, code.data); err != nil {
@@ -76,6 +73,13 @@ func (a *Activities) xenOpen(ctx context.Context) (*xenSession, error) {
 		return nil, xenBefore("log in", err)
 	}
 	return s, nil
+}
+
+func xenClient(timeout time.Duration, by http.RoundTripper) *http.Client {
+	return &http.Client{
+		Timeout: timeout, Transport: by,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 func xenRoots(file string) (*x509.CertPool, error) {
@@ -147,6 +151,40 @@ func xenText(result json.RawMessage) (string, error) {
 		return "", errors.New("the answer is not a text")
 	}
 	return text, nil
+}
+
+// unbegun is why a command was not begun to be sent: there was no connection, or
+// ready said no. It has its own meaning.
+type unbegun struct{ error }
+
+// Unwrap returns the reason.
+func (u *unbegun) Unwrap() error { return u.error }
+
+// act sends a command, once: on a connection that stands before ready is asked. A
+// cancel ends it until then; after that it has limit, whatever becomes of ctx.
+func (s *xenSession) act(ctx context.Context, ready func() error, limit time.Duration, method string, params ...any) error {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return &unbegun{xenBefore("connect for "+method, err)}
+	}
+	defer func() { _ = conn.Close() }() // the transport has, if it had it
+	if err := ready(); err != nil {
+		return &unbegun{err}
+	}
+	acting := *s
+	acting.client = xenClient(limit, onlyConn(conn))
+	_, err = acting.call(context.WithoutCancel(ctx), method, params...) // a command's result is void
+	return err
+}
+
+func (s *xenSession) connect(ctx context.Context) (net.Conn, error) {
+	u, err := url.Parse(s.url)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.devices.XenTimeout.D())
+	defer cancel()
+	return connectTLS(ctx, u, s.check)
 }
 
 // call sends one JSON-RPC 2.0 request, once.
@@ -222,9 +260,6 @@ func xenBefore(what string, err error) error {
 func xenMeaning(err error) Meaning {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return Refused
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return NotSent
 	}
 	code, ok := errors.AsType[*xenError](err)
 	if !ok {
