@@ -31,7 +31,7 @@ func (s *server) record(_ context.Context, p Progress) error {
 func aboutToSend(s *server) *try {
 	progress := Progress{Phase: Preparing}
 	return &try{
-		progress: progress, place: &place{},
+		in: Command{Action: On}, progress: progress, place: &place{},
 		pulse: &pulse{record: s.record, details: progress, fence: fence{start: time.Now(), wall: time.Now(), limit: time.Minute}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -63,6 +64,51 @@ func (p *pair) switched(id string) []string {
 		out = append(out, e.Command)
 	}
 	return out
+}
+
+// The inventory changes while a command waits for its turn, or connects: another
+// machine may hang on that device now. To power on there is no such reason.
+func TestInventoryChangesBeforeTheCommand(t *testing.T) {
+	t.Parallel()
+	exchanged := func(p *pair) {
+		mine, other := p.entries["mine"], p.entries["other"]
+		mine.Outlets, other.Outlets = other.Outlets, mine.Outlets
+		p.entries["mine"], p.entries["other"] = mine, other
+	}
+	gone := func(p *pair) { delete(p.entries, "mine") }
+	for name, c := range map[string]struct {
+		action  Action
+		change  func(*pair)
+		meaning Meaning // "": it is sent
+		retry   bool
+	}{
+		"off, unchanged":     {action: Off, change: func(p *pair) { p.entries["other"] = config.Machine{Name: p.entries["other"].Name, FQDN: "x.example"} }},
+		"off, exchanged":     {action: Off, change: exchanged, meaning: NoRung},
+		"off, gone":          {action: Off, change: gone, meaning: UnknownMachine},
+		"another, exchanged": {action: Reboot, change: exchanged, meaning: NotSent, retry: true},
+		"another, gone":      {action: Reboot, change: gone, meaning: UnknownMachine},
+		"on, exchanged":      {action: On, change: exchanged},
+		"on, gone":           {action: On, change: gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t)
+			m := p.entries["mine"]
+			f := &fakeDevice{powers: []string{"x", string(c.action)}, before: func() { c.change(p) }}
+			in := Command{Machine: m.Name, Action: c.action, Target: TargetOf(m, "snmp_reboot"), RungRetry: config.Duration(time.Minute)}
+			_, err := execute(t, func(ctx context.Context, in Command) (CommandResult, error) {
+				res, err := p.command(ctx, in, f.deed())
+				return res, fail(err)
+			}, in, call{})
+			if c.meaning == "" {
+				require.NoError(t, err)
+				require.Equal(t, 1, f.sent)
+				return
+			}
+			requireMeaning(t, err, c.meaning, c.retry)
+			require.Zero(t, f.sent)
+		})
+	}
 }
 
 // Promise 4: the inventory changes between off and on. Whatever it says then,

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -64,11 +65,28 @@ func (t *try) ready(ctx context.Context) error {
 	if err := t.mine(ctx); err != nil || t.progress.Phase != Preparing {
 		return err
 	}
+	if err := t.unchanged(); err != nil {
+		return err
+	}
 	t.progress.Phase, t.progress.Baseline = Sending, t.res.Baseline
 	if err := t.pulse.set(ctx, t.progress); err != nil {
 		return endedOr(ctx, notSent("tell Temporal that the command is about to be sent: %w", err))
 	}
 	return t.mine(ctx) // the answer took its time
+}
+
+// unchanged makes sure that the inventory still names the device that the command
+// is on its way to: it may have waited for its turn. What roller powered off is
+// powered on where it was, whatever the inventory says.
+func (t *try) unchanged() error {
+	if t.in.Action == On {
+		return nil
+	}
+	m, err := t.a.find(t.in, false)
+	if err == nil && !reflect.DeepEqual(m, t.m) {
+		err = notSent("the inventory's entry of %s has changed before the command could be sent", m.FQDN)
+	}
+	return err
 }
 
 func (t *try) mine(ctx context.Context) error {
