@@ -33,7 +33,7 @@ const (
 // tasks is what is clicked, reboot most of all.
 var tasks = []string{
 	"reboot", "reboot", "reboot", "reboot", "reboot", "reboot", "reboot", "reboot", "reboot", "reboot",
-	"ssh_reboot", "ipmi_reset", "ipmi_cycle", "ipmi_reboot", "snmp_reboot", "snmp_rebootdelay", "ilo_reboot", "xenapi_reboot",
+	"ssh_reboot", "ipmi_reset", "ipmi_cycle", "ipmi_reboot", "snmp_reboot", "snmp_rebootdelay", "ilo_reboot", "moonshot_reset", "xenapi_reboot",
 	"ipmi_on", "ipmi_off", "ping", "ping", "ipmi_status",
 }
 

@@ -34,11 +34,13 @@ var personalities = []personality{
 	{2, func(s *lab.Spec) { s.Faults.WrongHostKey = true }},
 	{2, func(s *lab.Spec) { s.NoSSH = true }},
 	{4, func(s *lab.Spec) { s.ILO, s.NoBMC, s.Faults.IgnoreSSH = true, true, true }},
+	{6, func(s *lab.Spec) { s.Moonshot, s.NoBMC, s.NoOutlet, s.Faults.IgnoreSSH = true, true, true, true }},
 	{2, func(s *lab.Spec) { s.VM, s.NoBMC, s.NoOutlet, s.NoSSH = true, true, true, true }},
 	{2, func(s *lab.Spec) { s.VM, s.NoBMC, s.NoOutlet, s.Faults.RefuseShutdown = true, true, true, true }},
 }
 
-// groups are the data centres; their PDUs feed up to 64 machines each.
+// groups are the data centres; their PDUs feed up to 64 machines each, and one
+// chassis holds all their cartridges.
 var groups = []string{"mdc1", "mdc2"}
 
 // fleet deals personalities to machines.
@@ -47,6 +49,9 @@ func fleet(r *rand.Rand, machines int) []lab.Spec {
 	for i := range machines {
 		s := lab.Spec{WorkerID: fmt.Sprintf("ms%d-%03d", i%len(groups)+1, i), WorkerGroup: groups[i%len(groups)]}
 		drawn(r).is(&s)
+		if s.Moonshot {
+			s.Chassis = "moon-" + s.WorkerGroup
+		}
 		s.Timing.Boot = time.Second + time.Duration(r.IntN(1000))*time.Millisecond
 		specs = append(specs, s)
 	}

@@ -107,7 +107,7 @@ func (r *rampage) record(ctx context.Context) (*check.Facts, error) {
 	r.say("reading the histories")
 	r.stopRoller()
 	f := &check.Facts{
-		Seed: r.options.seed, Began: r.began, Duration: r.options.duration, Wanted: map[string]int{}, Rest: map[string]time.Duration{lab.DevicePDU: rest},
+		Seed: r.options.seed, Began: r.began, Duration: r.options.duration, Wanted: map[string]int{}, Rest: rests,
 		Log: r.lab.Log(), Edges: r.lab.Edges(), Posts: r.clicks.posts, Starts: r.clicks.starts, Cancels: r.clicks.cancels,
 		Strikes: r.strikes.struck, Bugs: r.bugs.Bugs(),
 	}

@@ -23,10 +23,10 @@ import (
 // the least that roller takes: a worker that is gone is noticed by it.
 var timing = map[string]string{
 	"TASK_NAMES": "reboot,ping,ipmi_status,ssh_reboot,ipmi_reset,ipmi_cycle,ipmi_on,ipmi_off,ipmi_reboot," +
-		"snmp_reboot,snmp_rebootdelay,ilo_reboot,xenapi_reboot",
-	"REBOOT_METHODS": "ssh_reboot,ipmi_reset,ilo_reboot,xenapi_reboot,snmp_rebootdelay,file_bugzilla_bug",
+		"snmp_reboot,snmp_rebootdelay,ilo_reboot,moonshot_reset,xenapi_reboot",
+	"REBOOT_METHODS": "ssh_reboot,ipmi_reset,ilo_reboot,moonshot_reset,xenapi_reboot,snmp_rebootdelay,file_bugzilla_bug",
 	"DOWN_TIMEOUT":   "6s", "UP_TIMEOUT": "10s", "LAST_LOOK": "3s", "RUNG_RETRY": "2s", "RETRY_INTERVAL": "1s",
-	"DEVICE_INTERVAL": rest.String(), "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": "0.1s", "TURN_WAIT": "3s",
+	"DEVICE_INTERVAL": rest.String(), "BMC_INTERVAL": "0.1s", "CHASSIS_INTERVAL": chassisRest.String(), "TURN_WAIT": "3s",
 	"OFF_DELAY": "1s", "SNMP_REBOOT_DELAY": "2s", "ON_ALARM": "20s", "ON_RETRY": "3s", "ON_LIMIT": "2h",
 	"BUG_WAIT": "10s", "BUG_RETRY": "10s", "COMMAND_TIMEOUT": "20s", "HEARTBEAT_TIMEOUT": "10s", "WORKER_STOP_TIMEOUT": "15s",
 	"PROBE_INTERVAL": "0.25s", "PROBE_TIMEOUT": "2s", "SSH_TIMEOUT": "3s",
@@ -36,9 +36,15 @@ var timing = map[string]string{
 	"CLIENT_LIMIT": "none", // one sheriff clicks for all
 }
 
-// rest is the least time between two turns at a PDU, which it shares among its
-// machines; DEVICE_INTERVAL says so.
-const rest = time.Second
+// rest is the least time between two turns at a PDU or a Xen pool, chassisRest at
+// a chassis manager: one is Temporal's to wait for, the other the worker's.
+const (
+	rest        = time.Second
+	chassisRest = 200 * time.Millisecond
+)
+
+// rests is the same by the lab's kinds of device. A BMC or an iLO is one machine's.
+var rests = map[string]time.Duration{lab.DevicePDU: rest, lab.DeviceXen: rest, lab.DeviceMoonshot: chassisRest, lab.DeviceBMC: 0, lab.DeviceILO: 0}
 
 // frozen is how long a worker is frozen: longer than HEARTBEAT_TIMEOUT, and than
 // TURN_WAIT, DOWN_TIMEOUT and COMMAND_TIMEOUT together, which is a command's

@@ -22,7 +22,7 @@ func Checks() []Check {
 		{"left_off", "no machine was left off that is not reported so", LeftOff},
 		{"once", "no command was sent twice for one rung, and none that no job accounts for", Once},
 		{"one_job", "no machine had two jobs at one time", OneJob},
-		{"turns", "no two commands met at a shared device, or came sooner than it rests", Turns},
+		{"turns", "no two commands met at a device, or came sooner than it rests", Turns},
 		{"posts", "every accepted POST is a job that ran and ended", Posts},
 		{"strikes", "as many processes were killed as planned, at least half of them in mid-command", Strikes},
 		{"texts", "no secret and no crash in logs, histories, answers and bugs", Texts},

@@ -177,6 +177,14 @@ func TestPlanted(t *testing.T) {
 			f.Log[2], f.Log[3] = f.Log[3], f.Log[2]
 			f.Log[2].Seq, f.Log[3].Seq = 3, 4
 		}, "turns", "(seq 3, for another) -50ms after the end of"},
+		"two commands for one machine meet": {func(f *Facts) {
+			turns(f)
+			f.Log = append(f.Log, command(4, 24.05, lab.DevicePDU, "set AA1 on"))
+		}, "turns", "-50ms after the end of"},
+		"two commands meet at a BMC": {func(f *Facts) {
+			f.Rest = map[string]time.Duration{lab.DeviceBMC: 0}
+			f.Log = append(f.Log, command(4, 24, lab.DeviceBMC, "chassis power on"), command(5, 24.05, lab.DeviceBMC, "chassis power reset"))
+		}, "turns", "-50ms after the end of"},
 		"no rest between two commands": {func(f *Facts) { turns(f); f.Log = append(f.Log, beside(4, 24.5)) }, "turns", "400ms after the end of"},
 
 		"accepted and lost":         {func(f *Facts) { f.Posts[1].Status, f.Posts[1].TaskID = 201, "run-9" }, "posts", "which is not there"},

@@ -21,7 +21,7 @@ type Facts struct {
 	Duration time.Duration  `json:"duration"` // of the trouble
 	Cancels  map[string]int `json:"cancels"`  // by what became of them
 	Wanted   map[string]int `json:"wanted"`   // kills by kind of process that were to be made
-	// Rest is the least time between two turns at a shared device, by its kind in
+	// Rest is the least time between two machines' turns at a device, by its kind in
 	// the log. A kind that is not here has no turns.
 	Rest     map[string]time.Duration `json:"rest,omitempty"`
 	Machines []Machine                `json:"machines"`

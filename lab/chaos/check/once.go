@@ -26,6 +26,10 @@ var allowed = map[string]map[string]int{
 	"xenapi_reboot":    {"xen VM.clean_shutdown": 1, "xen VM.hard_shutdown": 1, "xen VM.start": often},
 }
 
+// poweringOn is what a job may send that only powers on. It ends a clean shutdown
+// under way, which keeps the VM from being started.
+var poweringOn = []string{"bmc chassis power on", "pdu on", "xen VM.hard_shutdown", "xen VM.start"}
+
 // deed is a command without the outlet or the kind of reset: "pdu off".
 func deed(e lab.Entry) string {
 	command := e.Command
@@ -57,7 +61,7 @@ func Once(f *Facts) []Violation {
 				continue
 			}
 			if r.Type == workflows.PowerOnType {
-				if !strings.HasSuffix(deed(e), " on") && !strings.HasSuffix(deed(e), "VM.start") {
+				if !slices.Contains(poweringOn, deed(e)) {
 					b.add(m.Name.String(), e.At, "%s %q (seq %d) was sent by a job that may only power on", e.Device, e.Command, e.Seq)
 				}
 				continue

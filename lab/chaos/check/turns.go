@@ -8,15 +8,15 @@ import (
 	"github.com/mozilla-platform-ops/roller/lab"
 )
 
-// Turns finds two commands that reached one device at the same time, or sooner
-// one after the other than it is to rest between. Only a device that several
-// machines share has turns, and one turn may hold several commands for one
-// machine.
+// Turns finds two commands that were with one device at the same time or, where
+// they are for different machines, reached it sooner one after the other than it is
+// to rest between. One turn may hold several commands for one machine, one after
+// the other.
 func Turns(f *Facts) []Violation {
 	b := broken{check: "turns"}
 	by := map[string][]lab.Entry{}
 	for _, e := range f.Log {
-		if _, shared := f.Rest[e.Device]; shared && e.Control {
+		if _, taken := f.Rest[e.Device]; taken && e.Control {
 			by[e.Device+" "+e.Host] = append(by[e.Device+" "+e.Host], e)
 		}
 	}
@@ -24,7 +24,10 @@ func Turns(f *Facts) []Violation {
 		slices.SortStableFunc(entries, func(x, y lab.Entry) int { return cmp.Compare(x.Seq, y.Seq) })
 		for i := 1; i < len(entries); i++ {
 			last, next, rest := entries[i-1], entries[i], f.Rest[entries[i].Device]
-			if last.Machine == next.Machine || next.At.Sub(last.End) >= rest {
+			if last.Machine == next.Machine {
+				rest = 0
+			}
+			if next.At.Sub(last.End) >= rest {
 				continue
 			}
 			b.add(f.nameOf(next.Machine), next.At, "%s had %q (seq %d, for %s) %s after the end of %q (seq %d, for %s): %s is the least",
