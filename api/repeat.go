@@ -35,7 +35,8 @@ var (
 // client calls it, and of the signature itself, so that whoever sends the same
 // header without that name (which is not signed) starts nothing, either.
 func repeats(h *http.Request, clientID string) []starter.Repeat {
-	signature := starter.Repeat{Key: signatureHash(h.Header.Get("Authorization")), For: headerLives}
+	// The MAC covers the path and the query.
+	signature := starter.Repeat{Key: signatureHash(h.Header.Get("Authorization")), For: headerLives, Bound: true}
 	m := keyForm.FindStringSubmatch(h.Header.Get(keyHeader))
 	if m == nil {
 		return []starter.Repeat{signature}

@@ -44,6 +44,8 @@ func TestIdempotencyKey(t *testing.T) {
 	mine := with("8e03978e", "a")
 	require.Len(t, mine, 2)
 	require.Equal(t, signature[0], mine[1])
+	require.True(t, signature[0].Bound)
+	require.False(t, mine[0].Bound, "the same key may come with any request")
 	require.Equal(t, mine, with(`"8e03978e"`, "a"), "the draft's own form")
 	require.NotEqual(t, mine[0], with("8e03978f", "a")[0])
 	require.NotEqual(t, mine[0], with("8e03978e", "b")[0])

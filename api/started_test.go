@@ -97,7 +97,7 @@ func TestStarted(t *testing.T) {
 			a := h.do(r)
 			require.Equal(t, http.StatusCreated, a.status, a.body)
 			tc.want.ClientID = sheriff.ClientID
-			tc.want.Repeats = []starter.Repeat{{Key: signatureHash(r.Header.Get("Authorization")), For: 31 * time.Minute}}
+			tc.want.Repeats = []starter.Repeat{{Key: signatureHash(r.Header.Get("Authorization")), For: 31 * time.Minute, Bound: true}}
 			require.Equal(t, []starter.Request{tc.want}, h.starter.requests())
 			golden(t, a)
 			line := h.line()

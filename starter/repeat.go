@@ -21,6 +21,9 @@ import (
 type Repeat struct {
 	Key string        // a hash; it is stored and shown
 	For time.Duration // how long after the end of the job that it joined a repeat may come
+	// Bound says that the key is of these words only: no request for another task, or
+	// by another spelling of the machine, can have it.
+	Bound bool
 }
 
 // Reused says that a request's key belongs to another request: a repeat asks
@@ -41,9 +44,12 @@ var ErrCrowded = errors.New("too many requests have joined the running job")
 // joined has them as request IDs. (The machine's last job is compared by
 // Temporal itself when a start reaches it; visibility, which is asked here,
 // follows within a moment.)
-func (s *Starter) first(ctx context.Context, r Request, workflowID string) (Job, error) {
+func (s *Starter) first(ctx context.Context, r Request, name config.Name, workflowID string) (Job, error) {
 	if len(r.Repeats) == 0 {
 		return Job{}, nil
+	}
+	if is, err := s.isNew(ctx, r, name, workflowID); is || err != nil {
+		return Job{}, err
 	}
 	list := &workflowservice.ListWorkflowExecutionsRequest{Query: repeatQuery(r, workflowID, time.Now())}
 	for {
@@ -62,18 +68,46 @@ func (s *Starter) first(ctx context.Context, r Request, workflowID string) (Job,
 	}
 }
 
+// isNew reports whether the machine's last run alone says that the request is no
+// repeat, as that of most does: there is none, or it ended too long ago. A question
+// to visibility costs Temporal more than the start itself. False is "not known".
+func (s *Starter) isNew(ctx context.Context, r Request, name config.Name, workflowID string) (bool, error) {
+	elsewhere := slices.ContainsFunc(r.Repeats, func(repeat Repeat) bool { return !repeat.Bound })
+	// What another spelling means the inventory says, which may have changed meanwhile.
+	if elsewhere || config.IsRead(r.Task) || !strings.EqualFold(r.WorkerID, name.WorkerID) || !strings.EqualFold(r.WorkerGroup, name.WorkerGroup) {
+		return false, nil
+	}
+	answer, err := s.client.DescribeWorkflowExecution(ctx, workflowID, "")
+	if _, none := errors.AsType[*serviceerror.NotFound](err); none {
+		return true, nil
+	}
+	if err != nil {
+		return false, unavailable(err)
+	}
+	info := answer.GetWorkflowExecutionInfo()
+	return info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING &&
+		info.GetCloseTime().AsTime().Before(time.Now().Add(-longest(r.Repeats))), nil
+}
+
+// longest is how long after a job's end a repeat of a request that it answered may come.
+func longest(repeats []Repeat) time.Duration {
+	var d time.Duration
+	for _, r := range repeats {
+		d = max(d, r.For)
+	}
+	return d
+}
+
 // repeatQuery selects what was started with one of the keys, and the jobs of the
 // machine that may have been joined with one.
 func repeatQuery(r Request, workflowID string, now time.Time) string {
 	var parts []string
-	var longest time.Duration
 	for _, repeat := range r.Repeats {
 		parts = append(parts, fmt.Sprintf("%s = %q", workflows.AttrRequest.GetName(), repeat.Key))
-		longest = max(longest, repeat.For)
 	}
 	if !config.IsRead(r.Task) {
 		parts = append(parts, fmt.Sprintf("(WorkflowId = %q AND (ExecutionStatus = 'Running' OR CloseTime > %q))",
-			workflowID, now.Add(-longest).UTC().Format(time.RFC3339)))
+			workflowID, now.Add(-longest(r.Repeats)).UTC().Format(time.RFC3339)))
 	}
 	return strings.Join(parts, " OR ")
 }

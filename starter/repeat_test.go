@@ -112,6 +112,7 @@ func TestRepeats(t *testing.T) {
 		"of another request":     keysAreNotReused,
 		"left with another task": attachedToAnotherTask,
 		"without a key":          withoutKeys,
+		"of its words only":      boundKeys,
 		"that may start nothing": startsNothing,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -188,6 +189,32 @@ func startsNothing(t *testing.T, d *doors, machine string) {
 	_, err = d.one.Start(t.Context(), held("reboot", "held-5"))
 	require.ErrorIs(t, err, starter.ErrNotStarted, "a machine whose job has ended")
 	require.Equal(t, 1, d.runs(t, first.WorkflowID))
+}
+
+// A key that no request in other words can have is looked for as any other, but not
+// once the machine's last job has ended for longer than a repeat may take.
+func boundKeys(t *testing.T, d *doors, machine string) {
+	bound := func(key string, lives time.Duration) starter.Request {
+		r := request("reboot", machine)
+		r.Repeats = []starter.Repeat{{Key: key, For: lives, Bound: true}}
+		return r
+	}
+	first := d.start(t, bound("bound-1", time.Hour))
+	require.Equal(t, first.TaskID, d.start(t, bound("bound-2", time.Hour)).TaskID, "joined")
+	require.True(t, d.start(t, bound("bound-1", time.Hour)).Repeated)
+	d.end(t, first)
+	other := d.start(t, bound("bound-3", time.Hour))
+	require.NotEqual(t, first.TaskID, other.TaskID)
+	for _, key := range []string{"bound-1", "bound-2"} {
+		again := d.start(t, bound(key, time.Hour))
+		require.Equal(t, first.TaskID, again.TaskID, "what it started or joined, not the one that runs")
+		require.True(t, again.Repeated)
+	}
+	d.end(t, other)
+	require.Equal(t, first.TaskID, d.start(t, bound("bound-1", time.Hour)).TaskID)
+	late := d.start(t, bound("bound-1", time.Nanosecond))
+	require.False(t, late.Repeated)
+	require.Equal(t, 3, d.runs(t, first.WorkflowID))
 }
 
 func repeatsARead(t *testing.T, d *doors, machine string) {

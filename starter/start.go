@@ -40,7 +40,7 @@ func (s *Starter) Start(ctx context.Context, r Request) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	if job, err := s.first(ctx, r, start.GetWorkflowId()); err != nil || job.Repeated {
+	if job, err := s.first(ctx, r, name, start.GetWorkflowId()); err != nil || job.Repeated {
 		return job, err
 	}
 	if config.IsRead(r.Task) {
