@@ -85,7 +85,9 @@ func run(ctx context.Context, o options, rows []row, say func(string, ...any)) e
 			return fmt.Errorf("row %s: %w", r.name, err)
 		}
 		all.keep(measured)
-		all.Machine.Versions["Temporal"] = b.server
+		if b.server != "" {
+			all.Machine.Versions["Temporal"] = b.server
+		}
 		if err := all.write(o); err != nil { // what was measured is kept whatever comes
 			return err
 		}

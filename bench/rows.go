@@ -24,6 +24,18 @@ func rows() []row {
 			10 * time.Minute, accept,
 		},
 		{
+			"ladders", "ladders that end at the first rung, on machines that reboot at once, beside bare workflows with as many activities",
+			15 * time.Minute, ladders,
+		},
+		{
+			"power-cut", "all machines down at once, until the last is back, beside what their devices' intervals allow",
+			15 * time.Minute, powerCut,
+		},
+		{
+			"devices", "dialogues with devices, by roller's own code, beside the binaries that people use",
+			15 * time.Minute, devices,
+		},
+		{
 			"events", "history events and Temporal's state transitions of one job, from real runs of each outcome",
 			5 * time.Minute, events,
 		},

@@ -28,7 +28,7 @@ var quick = map[string]string{
 	"DEVICE_INTERVAL": "0", "BMC_INTERVAL": "0", "CHASSIS_INTERVAL": "0",
 	"DOWN_TIMEOUT": "6s", "UP_TIMEOUT": "20s", "RUNG_RETRY": "1s", "SNMP_REBOOT_DELAY": "1s",
 	"PROBE_INTERVAL": "0.1s", "PROBE_TIMEOUT": "1s", "RETRY_INTERVAL": "1s", "LAST_LOOK": "1s", "WORKER_STOP_TIMEOUT": "2s",
-	"CLIENT_LIMIT": "none", "TOTAL_LIMIT": "none",
+	"CLIENT_LIMIT": "none", "TOTAL_LIMIT": "none", "START_TIMEOUT": "30s", "TASKCLUSTER_TIMEOUT": "30s",
 	"TASK_NAMES": "reboot,ping",
 }
 
