@@ -33,7 +33,7 @@ var timing = map[string]string{
 	"IPMI_TIMEOUT": "3s", "IPMI_SESSION_TIMEOUT": "5s", "IPMI_POWER_STATUS_WAIT": "4s", "IPMI_POWER_STATUS_INTERVAL": "1s",
 	"SNMP_TIMEOUT": "3s", "SNMP_VERIFY_TIMEOUT": "6s", "ILO_TIMEOUT": "5s", "ILO_VERIFY_TIMEOUT": "10s",
 	"XEN_TIMEOUT": "3s", "XEN_SHUTDOWN_TIMEOUT": "5s",
-	"CLIENT_LIMIT": "none", // one sheriff clicks for all
+	"CLIENT_LIMIT": "none", "TOTAL_LIMIT": "none", // one sheriff clicks for all, often through the one API that is left
 }
 
 // rest is the least time between two turns at a PDU or a Xen pool, chassisRest at
