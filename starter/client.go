@@ -10,7 +10,6 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"google.golang.org/grpc"
@@ -45,12 +44,12 @@ func New(c client.Client, namespace string, inventory func() *config.Inventory, 
 }
 
 // Dial returns a client by Temporal's own environment variables and profiles
-// (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...), and the
-// namespace it speaks of. It connects at its first use, so that a process
-// starts while Temporal is down. The handler, which may be nil, gets the SDK's
-// metrics and the workflows'.
+// (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ...) and by
+// TEMPORAL_API_KEY_FILE, and the namespace it speaks of. It connects at its first
+// use, so that a process starts while Temporal is down. The handler, which may be
+// nil, gets the SDK's metrics and the workflows'.
 func Dial(logger *slog.Logger, metrics client.MetricsHandler, interceptors ...interceptor.ClientInterceptor) (client.Client, string, error) {
-	options, err := envconfig.LoadDefaultClientOptions()
+	options, err := clientOptions()
 	if err != nil {
 		return nil, "", fmt.Errorf("temporal's client configuration (TEMPORAL_...): %w", err)
 	}

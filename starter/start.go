@@ -193,6 +193,9 @@ func jobOf(info *workflowpb.WorkflowExecutionInfo) Job {
 // unavailable marks the errors by which Temporal says that it is not there or
 // too slow; all others stay what they are.
 func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -209,10 +212,11 @@ func unavailable(err error) error {
 	return err
 }
 
-// transient reports whether the same call may well succeed later.
+// transient reports whether the same call may well succeed later: by another
+// certificate or API key, too.
 func transient(err error) bool {
 	switch serviceerror.ToStatus(err).Code() {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled, codes.Unauthenticated, codes.PermissionDenied:
 		return true
 	default:
 		return false

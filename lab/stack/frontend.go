@@ -154,6 +154,5 @@ func (raw) Name() string { return "proto" }
 // Unauthenticated is what a frontend says to who has not the right key.
 func Unauthenticated(what string) error { return status.Error(codes.Unauthenticated, what) }
 
-// Forbidden is what a managed Temporal says to what its customers may not do by
-// their namespace's key.
+// Forbidden is what a managed Temporal says to what nobody may do through it.
 func Forbidden(what string) error { return status.Error(codes.PermissionDenied, what) }
