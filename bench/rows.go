@@ -39,6 +39,10 @@ func rows() []row {
 			"events", "history events and Temporal's state transitions of one job, from real runs of each outcome",
 			5 * time.Minute, events,
 		},
+		{
+			"in flight", "what one worker process needs that waits for so many machines at once",
+			60 * time.Minute, inside("in flight", inFlight),
+		},
 	}
 }
 
