@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mozilla-platform-ops/roller/bench/bare"
@@ -20,7 +21,8 @@ type waiting struct {
 	fleet   *sshFleet
 	worker  *stack.Process
 	metrics string // the worker's, host:port
-	idle    usage  // before it had anything to do
+	jobs    []starter.Job
+	idle    usage // before it had anything to do
 }
 
 // waitEnv is what roller has by default, with an end that no machine reaches.
@@ -77,8 +79,9 @@ func (w *waiting) begin(ctx context.Context, b *bench, machines int) error {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	began := time.Now()
-	_, err := bare.Run(ctx, machines, 16, func(ctx context.Context, i int) error {
-		_, err := w.door.Start(ctx, starter.Request{Task: "reboot", WorkerID: machineID("m", i), WorkerGroup: "mdc1"})
+	w.jobs = make([]starter.Job, machines)
+	_, err := bare.Run(ctx, machines, 16, func(ctx context.Context, i int) (err error) {
+		w.jobs[i], err = w.door.Start(ctx, starter.Request{Task: "reboot", WorkerID: machineID("m", i), WorkerGroup: "mdc1"})
 		return err
 	})
 	if err != nil {
@@ -128,7 +131,11 @@ const (
 func inFlight(ctx context.Context, b *bench) (row Row, err error) {
 	row.Setup = "one worker process, its machines silent after `ssh_reboot`, probed by ICMP each second and with a timeout of 2 s; " +
 		"`WORKFLOW_CACHE=2000`, `HEARTBEAT_TIMEOUT=120s`; over a minute"
-	for _, machines := range pick(b, []int{20}, []int{1000, 3000, 10_000}) {
+	for waiting := range strings.SplitSeq(pick(b, "20", b.waiting), ",") {
+		machines, err := strconv.Atoi(waiting)
+		if err != nil {
+			return row, fmt.Errorf("--waiting: %w", err)
+		}
 		measures, err := b.inFlight(ctx, machines)
 		if err != nil {
 			return row, fmt.Errorf("%d in flight: %w", machines, err)

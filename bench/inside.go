@@ -44,7 +44,7 @@ func (b *bench) again(ctx context.Context, name string) (Row, error) {
 	out := dir + ".json"
 	cmd := exec.CommandContext(ctx, self, //nolint:gosec // this program
 		"--rows", name, "--bin", bin, "--dir", dir, "--out", out, "--doc", "",
-		"--rounds", strconv.Itoa(b.rounds), "--small="+strconv.FormatBool(b.small))
+		"--waiting", b.waiting, "--rounds", strconv.Itoa(b.rounds), "--small="+strconv.FormatBool(b.small))
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	inOwnNetwork(cmd)
 	pipe := &lines{say: b.say}

@@ -43,6 +43,10 @@ func rows() []row {
 			"in flight", "what one worker process needs that waits for so many machines at once",
 			60 * time.Minute, inside("in flight", inFlight),
 		},
+		{
+			"detection", "from the moment a machine could answer to its workflow's end, beside a bare activity's return and its workflow's end",
+			20 * time.Minute, inside("detection", detection),
+		},
 	}
 }
 
