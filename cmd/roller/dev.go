@@ -80,7 +80,8 @@ func devAddress(ctx context.Context) error {
 func devServer(ctx context.Context, cancel context.CancelCauseFunc, temporal, database string) (stop func() error, err error) {
 	ctx, end := context.WithCancel(ctx)
 	server := exec.CommandContext(ctx, temporal, "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error", //nolint:gosec // the operator names the binary
-		"--db-filename", database, "--dynamic-config-value", "matching.useNewMatcher=true")
+		"--db-filename", database, "--dynamic-config-value", "matching.useNewMatcher=true",
+		"--dynamic-config-value", "matching.numTaskqueueReadPartitions=1", "--dynamic-config-value", "matching.numTaskqueueWritePartitions=1")
 	server.Stdout, server.Stderr = os.Stderr, os.Stderr
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	server.Cancel = func() error { return server.Process.Signal(syscall.SIGTERM) }

@@ -92,8 +92,11 @@ func (s *Stack) startDev(ctx context.Context) error {
 	args := []string{
 		"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(s.port),
 		"--namespace", s.Namespace, "--log-level", "error",
-		// Without the new matcher server 1.29.1 ignores priorities.
+		// Without the new matcher server 1.29.1 ignores priorities, and with more than one
+		// partition a click may lie in another than the one that is asked for work.
 		"--dynamic-config-value", "matching.useNewMatcher=true",
+		"--dynamic-config-value", "matching.numTaskqueueReadPartitions=1",
+		"--dynamic-config-value", "matching.numTaskqueueWritePartitions=1",
 	}
 	if s.UI {
 		args = append(args, "--ui-port", strconv.Itoa(s.uiPort))
