@@ -64,20 +64,31 @@ func (c *crowd) join(rank Rank) (leave func()) {
 }
 
 // startPulse begins at once: a worker may be lost before the first tick, and that
-// it was preparing must be known.
+// it was preparing must be known. It goes on after a cancel, for as long as the
+// command takes whose reply is waited for: that worker is not lost.
 func (a *Activities) startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
 	p = &pulse{record: recordProgress, fence: newFence(ctx), details: details}
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(ctx)
+	lasting, end := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), knowsOfCancel{}, true))
 	leave := a.bulk.join(rank)
 	var ticking sync.WaitGroup
 	ticking.Go(func() {
-		for ctx.Err() == nil {
-			p.beat(ctx)
-			pause(ctx, a.bulk.every(heartbeatEvery(ctx), rank))
+		tick := func(ctx context.Context) {
+			for ctx.Err() == nil {
+				p.beat(ctx)
+				pause(ctx, a.bulk.every(heartbeatEvery(ctx), rank))
+			}
+		}
+		tick(running)
+		if ctx.Err() != nil && canceled(ctx) {
+			tick(lasting)
 		}
 	})
-	return p, func() { cancel(); ticking.Wait(); leave() }
+	return p, func() { cancel(); end(); ticking.Wait(); leave() }
 }
+
+// knowsOfCancel marks the context of heartbeats that need not be told to the SDK.
+type knowsOfCancel struct{}
 
 // set changes what the heartbeats say, and sends one. Its error says that the
 // server may not have it.
@@ -147,6 +158,9 @@ func recordProgress(ctx context.Context, details Progress) error {
 		Namespace: info.Namespace, TaskToken: info.TaskToken, Details: payloads,
 	})
 	_, over := errors.AsType[*serviceerror.NotFound](err)
+	if ctx.Value(knowsOfCancel{}) != nil {
+		return err
+	}
 	if over || answer.GetCancelRequested() || answer.GetActivityPaused() || answer.GetActivityReset() {
 		beat(ctx, details) // the SDK hears the same, and ends this attempt's context
 	}

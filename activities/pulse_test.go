@@ -3,12 +3,15 @@ package activities
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/mozilla-platform-ops/roller/config"
 )
@@ -209,6 +212,46 @@ func TestHowOftenACommandBeats(t *testing.T) {
 			all.join(c.rank)()
 			require.Equal(t, c.want, all.every(needed, c.rank))
 			require.Equal(t, time.Second, all.every(time.Second, ClickRank), "a shorter HEARTBEAT_TIMEOUT needs more")
+		})
+	}
+}
+
+// A command whose reply is waited for after its cancel is not lost: its heartbeats go
+// on. Those of an attempt that ends otherwise do not: its worker stops, or the server
+// has given it up.
+func TestHeartbeatsGoOnAfterACancel(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		cause error
+		beats bool
+	}{
+		"cancelled":        {temporal.NewCanceledError(), true},
+		"its worker stops": {worker.ErrWorkerShutdown, false},
+		"given up":         {context.DeadlineExceeded, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := bench(t, ".")
+			var cancel context.CancelCauseFunc
+			var beats atomic.Int32
+			f := &fakeDevice{after: func() {
+				cancel(c.cause)
+				before := beats.Load()
+				more := func() bool { return beats.Load() >= before+2 }
+				if c.beats {
+					require.Eventually(t, more, time.Minute, 10*time.Millisecond)
+				} else {
+					require.Never(t, more, 2*cancelWithin, 100*time.Millisecond)
+				}
+			}}
+			_, _ = execute(t, r.fake(f), r.command(Reboot, rigWatch), call{
+				onBeat: func(converter.EncodedValues) { beats.Add(1) },
+				wrap: func(ctx context.Context) context.Context {
+					ctx, cancel = context.WithCancelCause(ctx)
+					return ctx
+				},
+			})
+			require.Equal(t, 1, f.sent)
 		})
 	}
 }
