@@ -107,7 +107,7 @@ func TestLostUnsentIsTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var suite testsuite.WorkflowTestSuite
-			env := suite.NewTestWorkflowEnvironment()
+			env := newEnvironment(&suite)
 			tries := 0
 			env.RegisterActivityWithOptions(func(context.Context, activities.Command) (activities.CommandResult, error) {
 				if tries++; tries <= len(test.ends) {
@@ -261,7 +261,7 @@ func TestLostPowerStepHasARecord(t *testing.T) {
 	t.Parallel()
 	r := &run{result: Result{Outcome: Failed}}
 	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
+	env := newEnvironment(&suite)
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		_, err := r.end(ctx, lostAfterNotSent())
 		return err

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mozilla-platform-ops/roller/activities"
@@ -44,6 +45,15 @@ type answer struct {
 	err    error
 }
 
+// newEnvironment is one whose limits by the wall clock, of three seconds for all and
+// one between two yields, are no matter of how busy the machine is.
+func newEnvironment(suite *testsuite.WorkflowTestSuite) *testsuite.TestWorkflowEnvironment {
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(time.Minute)
+	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute})
+	return env
+}
+
 // newWorld is an environment in which the job has the machine's own ID.
 func newWorld(t *testing.T, task string, rungs ...string) *world {
 	t.Helper()
@@ -53,8 +63,7 @@ func newWorld(t *testing.T, task string, rungs ...string) *world {
 func newWorldOf(t *testing.T, suite *testsuite.WorkflowTestSuite, task string, rungs ...string) *world {
 	t.Helper()
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	w := &world{env: suite.NewTestWorkflowEnvironment()}
-	w.env.SetTestTimeout(time.Minute)
+	w := &world{env: newEnvironment(suite)}
 	Register(w.env)
 	w.env.RegisterActivity(&activities.Activities{})
 	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: MachineID(ms1), TaskQueue: TaskQueue})

@@ -55,7 +55,7 @@ func TestClaimedTask(t *testing.T) {
 			t.Parallel()
 			var suite testsuite.WorkflowTestSuite
 			suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-			env := suite.NewTestWorkflowEnvironment()
+			env := newEnvironment(&suite)
 			env.RegisterActivity(&activities.Taskcluster{})
 			env.RegisterWorkflowWithOptions(ClaimedTask, workflow.RegisterOptions{Name: ClaimType})
 			var reported []activities.Report
