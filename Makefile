@@ -86,7 +86,7 @@ bench: build $(TEMPORAL) ## roller beside baselines: the table of docs/performan
 .PHONY: test
 test: $(TEMPORAL) $(BIN)/tctl ## every test that needs no root
 	@echo "==> testing (race detector on, shuffled)"
-	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 15m ./...
+	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 30m ./...
 
 HISTORIES := $(CURDIR)/workflows/testdata/histories/$(RELEASE)
 .PHONY: history
@@ -123,7 +123,7 @@ test-postgres: build $(TEMPORAL) $(BIN)/tctl $(SERVER) ## root: the documented s
 	go test -tags production -count=1 -timeout 10m ./lab/production
 	@echo "==> end to end on Temporal's server and PostgreSQL"
 	ROLLER_TEST_POSTGRES=$(POSTGRES) ROLLER_TEST_TEMPORAL_SERVER=$(BIN)/temporal-server ROLLER_TEST_TEMPORAL_SQL_TOOL=$(BIN)/temporal-sql-tool \
-		ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -parallel 4 -timeout 20m ./lab/e2e
+		ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -parallel 4 -timeout 40m ./lab/e2e
 	@echo "==> chaos on Temporal's server and PostgreSQL"
 	ROLLER_TEST_POSTGRES=$(POSTGRES) ROLLER_TEST_TEMPORAL_SERVER=$(BIN)/temporal-server ROLLER_TEST_TEMPORAL_SQL_TOOL=$(BIN)/temporal-sql-tool \
 		$(BIN)/chaos --bin $(BIN) --machines 40 --duration 60s --seed 1

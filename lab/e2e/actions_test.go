@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os/exec"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +16,7 @@ import (
 // roller runs the command line as an operator does.
 func (s *site) roller(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.Roller, args...)
 	cmd.Env = s.Environ()

@@ -90,7 +90,7 @@ func TestOnlyTheCanaryIsDown(t *testing.T) {
 		require.Equal(t, workflows.SiteBugID("mdc1"), r.Bug.WorkflowID)
 		require.Empty(t, s.executed(s.lab.Machine(id)))
 	}
-	require.Eventually(t, func() bool { return len(s.bugs.Bugs()) > 0 }, time.Minute, 100*time.Millisecond, "the bug is filed")
+	require.Eventually(t, func() bool { return len(s.bugs.Bugs()) > 0 }, enough, 100*time.Millisecond, "the bug is filed")
 	bugs := s.bugs.Bugs()
 	require.Len(t, bugs, 1, "one for the site")
 	require.Equal(t, "[MDC1] roller cannot see this site", bugs[0].Summary)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,10 +20,10 @@ import (
 type step struct {
 	task   string
 	spec   lab.Spec
-	at     func(*site, *testing.T, *lab.Machine, starter.Job) bool // the job is there
-	then   func(ons *stop)                                         // after the cancel, for a job that has yet to power on
-	sent   []string                                                // what the machine's devices carried out, in all
-	within string                                                  // its worker group, where it is not one of its own
+	at     place
+	then   func(ons *stop) // after the cancel, for a job that has yet to power on
+	sent   []string        // what the machine's devices carried out, in all
+	within string          // its worker group, where it is not one of its own
 	bulk   bool
 }
 
@@ -116,16 +115,9 @@ func TestCancelAtEveryStep(t *testing.T) {
 		jobs[m], err = s.door.Start(t.Context(), starter.Request{Task: step.task, WorkerID: m.Spec().WorkerID, WorkerGroup: m.Spec().WorkerGroup, Bulk: step.bulk})
 		require.NoError(t, err)
 	})
-	there, missing := map[*lab.Machine]bool{}, &strings.Builder{}
-	require.Eventually(t, func() bool {
-		missing.Reset()
-		each(func(step step, m *lab.Machine, _ door) {
-			if there[m] = there[m] || step.at(s, t, m, jobs[m]); !there[m] {
-				missing.WriteString(" " + m.Spec().WorkerID)
-			}
-		})
-		return missing.Len() == 0
-	}, 2*longest, 100*time.Millisecond, "not where they are to be cancelled: %s", missing)
+	at := map[*lab.Machine]place{}
+	each(func(step step, m *lab.Machine, _ door) { at[m] = step.at })
+	s.there(t, jobs, func(m *lab.Machine) place { return at[m] })
 	each(func(step step, m *lab.Machine, ask door) {
 		ask(t, s, m, jobs[m])
 		if step.then != nil {

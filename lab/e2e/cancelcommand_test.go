@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -20,7 +19,7 @@ import (
 // powers on what that powered off.
 func TestCancelAroundTheCommand(t *testing.T) {
 	t.Parallel()
-	for point, at := range map[string]lab.Moment{"before it is sent": "", "before it is carried out": lab.Arrived, "before its reply": lab.Acted} {
+	for point, at := range moments {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			cancelAt(t, at)
@@ -29,28 +28,13 @@ func TestCancelAroundTheCommand(t *testing.T) {
 }
 
 func cancelAt(t *testing.T, at lab.Moment) {
-	commands := powerCommands()
-	// The two VMs have one pool, at which the second waits for its turn while the
-	// first is held.
-	delete(commands, map[lab.Moment]string{lab.Arrived: "xen-clean", lab.Acted: "xen-hard"}[at])
-	var specs []lab.Spec
-	for i, name := range slices.Sorted(maps.Keys(commands)) {
-		spec := commands[name].spec
-		spec.WorkerID, spec.WorkerGroup, spec.SSHBootID = name, fmt.Sprintf("g%d", i), true
-		spec.Faults.SlowBoot = 10 * time.Minute // no job is at its end before its cancel
-		specs = append(specs, spec)
-	}
-	g := &gate{}
 	env := maps.Clone(once)
-	env["RUNG_RETRY"], env["DOWN_TIMEOUT"], env["UP_TIMEOUT"] = "10m", "2m", "10m"
-	s := newSiteOn(t, stack.Options{UI: true, Env: env}, g, specs...)
+	env["RUNG_RETRY"], env["DOWN_TIMEOUT"], env["UP_TIMEOUT"] = "20m", "3m", "20m"
+	env["IPMI_TIMEOUT"] = "150s" // of a reply that the busy network loses, too: less than longest
+	s, jobs, release := commandsAt(t, at, stack.Options{UI: true, Env: env}, func(spec *lab.Spec) {
+		spec.Faults.SlowBoot = 20 * time.Minute // no job is at its end before its cancel
+	})
 	machines := s.lab.Machines()
-	reached, release := s.holdAll(t, g, at)
-	jobs := map[*lab.Machine]starter.Job{}
-	for _, m := range machines {
-		jobs[m] = s.job(t, commands[m.Spec().WorkerID].task, m)
-	}
-	reached()
 	through := slices.Sorted(maps.Keys(doors))
 	for i, m := range machines {
 		doors[through[i%len(through)]](t, s, m, jobs[m])

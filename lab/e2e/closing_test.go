@@ -16,16 +16,16 @@ import (
 // never went out: the job ends now, nothing is powered on, no bug says OFF.
 func TestCancelWhileTheOffCannotBeSent(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "RUNG_RETRY": "120s", "ON_ALARM": "5s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "RUNG_RETRY": "10m", "ON_ALARM": "5s"},
 		lab.Spec{WorkerID: "silent", WorkerGroup: "mdc1", Faults: lab.Faults{PDUDead: true}})
 	m := s.lab.Machine("silent")
 	job := s.job(t, "reboot", m)
 	require.Eventually(t, func() bool {
 		d, err := s.client.DescribeWorkflowExecution(t.Context(), job.WorkflowID, job.TaskID)
 		return err == nil && len(d.GetPendingActivities()) == 1 && d.GetPendingActivities()[0].GetLastFailure() != nil
-	}, time.Minute, 50*time.Millisecond)
+	}, enough, 50*time.Millisecond)
 	require.NoError(t, s.door.Cancel(t.Context(), job.WorkflowID, job.TaskID))
-	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
 	defer cancel()
 	err := s.door.Await(ctx, job)
 	v, verr := s.door.Show(t.Context(), job.WorkflowID, job.TaskID)
@@ -41,8 +41,8 @@ func TestCancelWhileTheOffCannotBeSent(t *testing.T) {
 // A cancel waits for the command, whose answer says what was sent.
 func TestCancelKeepsWhatWasSent(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ipmi_reset,ipmi_cycle,file_bugzilla_bug", "DOWN_TIMEOUT": "30s"},
-		lab.Spec{WorkerID: "cut", WorkerGroup: "mdc1", Faults: lab.Faults{LoseCommandReply: true, OutletStuck: true}})
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "ipmi_reset,ipmi_cycle,file_bugzilla_bug", "DOWN_TIMEOUT": "30s", "UP_TIMEOUT": "20m"},
+		lab.Spec{WorkerID: "cut", WorkerGroup: "mdc1", Faults: lab.Faults{LoseCommandReply: true, NeverReturns: true}})
 	m := s.lab.Machine("cut")
 	job := s.job(t, "reboot", m)
 	s.saw(t, "the reset was carried out", func() bool { return len(s.executed(m)) == 1 })
@@ -57,25 +57,23 @@ func TestCancelKeepsWhatWasSent(t *testing.T) {
 // the child powers the machine on first.
 func TestTerminatedParent(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "60s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "20m"},
 		lab.Spec{WorkerID: "hand", WorkerGroup: "mdc1"})
 	m := s.lab.Machine("hand")
 	job := s.byHand(t, "reboot", "HAND", "none")
 	s.saw(t, "the outlet is off", func() bool { return !m.State().Power })
 	require.NoError(t, s.client.TerminateWorkflow(t.Context(), job.WorkflowID, job.TaskID, "by hand"))
-	begun := time.Now()
 	r, v := s.end(t, starter.Job{WorkflowID: workflows.MachineID(name(m))})
 	require.Equal(t, workflows.Cancelled, r.Outcome)
 	require.Empty(t, v.Off)
 	require.True(t, m.State().Power)
-	require.Less(t, time.Since(begun), 50*time.Second)
 }
 
 // Cancelled, it ends after its child has powered the machine on, and
 // with the child's record.
 func TestCancelledParent(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "60s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "20m"},
 		lab.Spec{WorkerID: "hand", WorkerGroup: "mdc1"})
 	m := s.lab.Machine("hand")
 	job := s.byHand(t, "reboot", "HAND", "none")
@@ -101,7 +99,7 @@ func TestCancelWhileTheBugIsFiled(t *testing.T) {
 	r, _ := s.end(t, job)
 	require.Equal(t, workflows.Cancelled, r.Outcome)
 	s.bugs.SetFaults(lab.BugzillaFaults{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	require.NoError(t, s.client.GetWorkflow(ctx, r.Bug.WorkflowID, r.Bug.RunID).Get(ctx, nil), "the bug it names as pending")
 	require.Len(t, s.bugs.Bugs(), 2)

@@ -48,7 +48,7 @@ func (s *site) tctl(t *testing.T, args ...string) string {
 	t.Helper()
 	path := filepath.Join(filepath.Dir(temporalBinary(t)), "tctl")
 	require.FileExists(t, path, "run `make test`, which builds tctl first")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"--address", s.Address, "--namespace", s.Namespace}, args...)...)
 	cmd.Env = []string{"HOME=" + s.Dir}
@@ -64,7 +64,7 @@ func (s *site) pressCancel(t *testing.T, job starter.Job) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	browser := &http.Client{Jar: jar, Timeout: time.Minute}
 	page, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.UIURL+"/api/v1/settings", http.NoBody)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, doBy(t, browser, page).Status)

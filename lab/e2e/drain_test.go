@@ -29,7 +29,7 @@ func (s *site) drained(t *testing.T, m *lab.Machine) starter.Job {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s, _ := newTaskclusterSite(t, map[string]string{
-		"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "DRAIN_SETTLE": "2s", "DRAIN_POLL": "0.5s", "UP_TIMEOUT": "60s",
+		"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "DRAIN_SETTLE": "2s", "DRAIN_POLL": "0.5s", "UP_TIMEOUT": "60s", "HEARTBEAT_TIMEOUT": soon,
 	}, nil,
 		lab.Spec{WorkerID: "busy", WorkerGroup: "mdc1"},
 		lab.Spec{WorkerID: "ended", WorkerGroup: "mdc1", Queue: fleetQueue, Drain: true},

@@ -15,7 +15,7 @@ import (
 // ipmi_cycle must not follow it at once.
 func TestWorkerKilledInASecondAttempt(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ipmi_reset,ipmi_cycle,file_bugzilla_bug", "RUNG_RETRY": "60s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "ipmi_reset,ipmi_cycle,file_bugzilla_bug", "RUNG_RETRY": "120s", "IPMI_TIMEOUT": "60s", "UP_TIMEOUT": "3m", "HEARTBEAT_TIMEOUT": soon},
 		lab.Spec{WorkerID: "mid2", WorkerGroup: "mdc1", Faults: lab.Faults{DeadBMC: true}})
 	m := s.lab.Machine("mid2")
 	job := s.job(t, "reboot", m)
@@ -23,8 +23,8 @@ func TestWorkerKilledInASecondAttempt(t *testing.T) {
 	require.Eventually(t, func() bool { // the first attempt has failed as NotSent
 		d, err := s.client.DescribeWorkflowExecution(t.Context(), job.WorkflowID, job.TaskID)
 		return err == nil && len(d.GetPendingActivities()) == 1 && d.GetPendingActivities()[0].GetLastFailure() != nil
-	}, time.Minute, 50*time.Millisecond)
-	m.SetFaults(lab.Faults{LoseCommandReply: true, SlowBoot: 20 * time.Second})
+	}, enough, 50*time.Millisecond)
+	m.SetFaults(lab.Faults{LoseCommandReply: true, SlowBoot: time.Minute})
 	s.saw(t, "the reset was carried out, its reply lost", func() bool { return len(s.executed(m)) == 1 })
 	m.SetFaults(lab.Faults{})
 	s.Workers[0].Kill()
@@ -40,14 +40,14 @@ func TestWorkerKilledInASecondAttempt(t *testing.T) {
 // what may have been switched off is switched on.
 func TestOffKilledInASecondAttempt(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "RUNG_RETRY": "60s", "SNMP_TIMEOUT": "8s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "RUNG_RETRY": "120s", "SNMP_TIMEOUT": "20s", "HEARTBEAT_TIMEOUT": soon},
 		lab.Spec{WorkerID: "dark2", WorkerGroup: "mdc1", Faults: lab.Faults{PDUDead: true}})
 	m := s.lab.Machine("dark2")
 	job := s.job(t, "reboot", m)
 	require.Eventually(t, func() bool {
 		d, err := s.client.DescribeWorkflowExecution(t.Context(), job.WorkflowID, job.TaskID)
 		return err == nil && len(d.GetPendingActivities()) == 1 && d.GetPendingActivities()[0].GetLastFailure() != nil
-	}, time.Minute, 50*time.Millisecond)
+	}, enough, 50*time.Millisecond)
 	m.SetFaults(lab.Faults{LoseCommandReply: true})
 	s.saw(t, "the outlet is off", func() bool { return !m.State().Power })
 	m.SetFaults(lab.Faults{})

@@ -80,7 +80,7 @@ func (s *stop) await(t *testing.T, machines ...*lab.Machine) {
 	for _, m := range machines {
 		missing[m.FQDN()] = true
 	}
-	limit := time.After(2 * time.Minute)
+	limit := time.After(enough)
 	for len(missing) > 0 {
 		select {
 		case e := <-s.held:

@@ -42,10 +42,10 @@ func (s *site) sweep(t *testing.T) {
 // job itself does it, and the sweep for a job that was terminated.
 func TestInventoryChangesBetweenOffAndOn(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "10s"},
-		lab.Spec{WorkerID: "moved", WorkerGroup: "mdc1"}, lab.Spec{WorkerID: "gone", WorkerGroup: "mdc1"},
-		lab.Spec{WorkerID: "lost", WorkerGroup: "mdc1"}, lab.Spec{WorkerID: "lost-and-gone", WorkerGroup: "mdc1"},
-		lab.Spec{WorkerID: "bystander", WorkerGroup: "mdc1"})
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "20s"}, // with a PDU each, that all are off at a time
+		lab.Spec{WorkerID: "moved", WorkerGroup: "mdc1"}, lab.Spec{WorkerID: "gone", WorkerGroup: "mdc2"},
+		lab.Spec{WorkerID: "lost", WorkerGroup: "mdc3"}, lab.Spec{WorkerID: "lost-and-gone", WorkerGroup: "mdc4"},
+		lab.Spec{WorkerID: "bystander", WorkerGroup: "mdc5"})
 	jobs := map[*lab.Machine]starter.Job{}
 	for _, id := range []string{"moved", "gone", "lost", "lost-and-gone"} {
 		jobs[s.lab.Machine(id)] = s.job(t, "reboot", s.lab.Machine(id))

@@ -53,7 +53,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		return slices.Equal(want, slices.Sorted(maps.Keys(found)))
-	}, time.Minute, 200*time.Millisecond, "%v", want)
+	}, enough, 200*time.Millisecond, "%v", want)
 	require.Regexp(t, `(?m)^roller_api_decisions_total\{decision="started",task="reboot"\} 1$`, scrape(t, address["api"]))
 	require.Regexp(t, `(?m)^roller_jobs_total\{.*outcome="back",rung="ssh_reboot",task="reboot".*\} 1$`, scrape(t, address["worker"]))
 	require.Regexp(t, `(?m)^roller_recovery_seconds_count\{.*rung="ssh_reboot".*\} 1$`, scrape(t, address["worker"]))

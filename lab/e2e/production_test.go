@@ -37,7 +37,7 @@ func needsProduction(t *testing.T) {
 func onPostgres(t *testing.T) *stack.Production {
 	t.Helper()
 	needsProduction(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	own, err := stack.NewProduction(ctx, "../..")
 	require.NoError(t, err)
@@ -149,7 +149,7 @@ func TestDatabaseIsAway(t *testing.T) {
 	began := time.Now()
 	a := s.post(t, "reboot", "ms1-10", "mdc1")
 	require.Equal(t, 503, a.Status, "%s", a.Raw)
-	require.Less(t, time.Since(began), 10*time.Second+5*time.Second, "START_TIMEOUT is 5s; the rest is this machine's")
+	require.Less(t, time.Since(began), 40*time.Second, "START_TIMEOUT is 10s; the rest is this machine's")
 	require.NoError(t, own.Postgres.Start(t.Context()))
 	var job starter.Job
 	require.Eventually(t, func() bool {
@@ -160,7 +160,7 @@ func TestDatabaseIsAway(t *testing.T) {
 		id, _ := a.Body["task_id"].(string)
 		job = starter.Job{WorkflowID: workflows.MachineID(name(s.lab.Machine("ms1-10"))), TaskID: id}
 		return true
-	}, time.Minute, time.Second)
+	}, enough, time.Second)
 	r, _ := s.end(t, job)
 	require.Equal(t, workflows.Back, r.Outcome)
 	require.Len(t, s.executed(s.lab.Machine("ms1-10")), 1)

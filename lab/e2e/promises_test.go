@@ -30,13 +30,13 @@ func (s *site) byHand(t *testing.T, task, id, group string) starter.Job {
 // Promise 1: one power-changing job per machine, whatever the spelling and the door.
 func TestOneJobPerMachine(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug"},
-		lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 4 * time.Second}},
-		lab.Spec{WorkerID: "ms1-11", WorkerGroup: "mdc1"},
-	)
+	g := &gate{}
+	s := newGatedSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "SSH_TIMEOUT": "4m", "COMMAND_TIMEOUT": "5m"}, g,
+		lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1"}, lab.Spec{WorkerID: "ms1-11", WorkerGroup: "mdc1"})
 	m := s.lab.Machine("ms1-10")
+	held := g.stop(lab.Arrived, setOf("ms1-10"))
 	first := s.job(t, "reboot", m)
-	s.until(t, first, "the ladder has begun", func(r workflows.Result) bool { return len(r.Attempts) > 0 })
+	held.await(t, m)
 
 	for _, spelling := range [][2]string{{"MS1-10", "mdc1"}, {"ms1-10", "MDC1"}, {"ms1-10", "none"}} {
 		a := s.post(t, "reboot", spelling[0], spelling[1])
@@ -57,6 +57,7 @@ func TestOneJobPerMachine(t *testing.T) {
 	require.Equal(t, http.StatusCreated, a.Status, "%s", a.Raw)
 	require.NotEqual(t, first.TaskID, a.Body["task_id"])
 
+	g.open()
 	r, _ = s.end(t, first)
 	require.Equal(t, workflows.Back, r.Outcome)
 	require.Equal(t, []string{"ssh reboot"}, s.executed(m))
@@ -172,7 +173,7 @@ func TestNeverLeftOff(t *testing.T) {
 	for what, strike := range hurt {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "8s"},
+			s := newSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "8s", "HEARTBEAT_TIMEOUT": soon},
 				lab.Spec{WorkerID: "dark", WorkerGroup: "mdc1"})
 			m := s.lab.Machine("dark")
 			job := s.job(t, "reboot", m)
@@ -193,7 +194,7 @@ func TestNeverLeftOff(t *testing.T) {
 // when the worker is killed while the VM is off.
 func TestXenVM(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "xen_reboot,file_bugzilla_bug", "TASK_NAMES": "reboot,xenapi_reboot", "OFF_DELAY": "6s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "xen_reboot,file_bugzilla_bug", "TASK_NAMES": "reboot,xenapi_reboot", "OFF_DELAY": "20s", "HEARTBEAT_TIMEOUT": soon},
 		lab.Spec{WorkerID: "vm-1", WorkerGroup: "mdc1", VM: true, NoBMC: true, NoOutlet: true, NoSSH: true},
 		lab.Spec{WorkerID: "vm-2", WorkerGroup: "mdc1", VM: true, NoBMC: true, NoOutlet: true, NoSSH: true, Faults: lab.Faults{RefuseShutdown: true}})
 	first, second := s.lab.Machine("vm-1"), s.lab.Machine("vm-2")
@@ -218,7 +219,7 @@ func TestXenVM(t *testing.T) {
 // roller looks, and sends nothing twice.
 func TestWorkerKilledInMidCommand(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ipmi_reset,file_bugzilla_bug"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "ipmi_reset,file_bugzilla_bug", "IPMI_TIMEOUT": "60s", "HEARTBEAT_TIMEOUT": soon},
 		lab.Spec{WorkerID: "mid", WorkerGroup: "mdc1", Faults: lab.Faults{LoseCommandReply: true, SlowBoot: time.Second}})
 	m := s.lab.Machine("mid")
 	job := s.job(t, "reboot", m)
@@ -245,7 +246,7 @@ func TestBugIsFiledOnceAfterBugzillaComesBack(t *testing.T) {
 	second, _ := s.end(t, s.job(t, "reboot", m))
 	require.Equal(t, workflows.BugPending, second.Outcome)
 	s.bugs.SetFaults(lab.BugzillaFaults{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	require.NoError(t, s.client.GetWorkflow(ctx, first.Bug.WorkflowID, first.Bug.RunID).Get(ctx, nil))
 	third, _ := s.end(t, s.job(t, "reboot", m))
@@ -305,8 +306,8 @@ func TestPDUDiesBetweenOffAndOn(t *testing.T) {
 // command is repeated.
 func TestWorkerStopsGracefully(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,ipmi_reset,file_bugzilla_bug", "UP_TIMEOUT": "30s"},
-		lab.Spec{WorkerID: "handed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 8 * time.Second}},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,ipmi_reset,file_bugzilla_bug", "UP_TIMEOUT": "2m"},
+		lab.Spec{WorkerID: "handed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 20 * time.Second}},
 		lab.Spec{WorkerID: "watched", WorkerGroup: "mdc1", Faults: lab.Faults{IgnoreSSH: true}})
 	slow, deaf := s.job(t, "reboot", s.lab.Machine("handed")), s.job(t, "reboot", s.lab.Machine("watched"))
 	s.saw(t, "both were told to reboot", func() bool {

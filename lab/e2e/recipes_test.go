@@ -36,7 +36,7 @@ func recipes(t *testing.T) map[string][]string {
 // byTheBook runs a command of the docs in a shell, as a reader would.
 func (s *site) byTheBook(t *testing.T, command string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "sh", "-c", command)
 	shell.Env = []string{
@@ -81,7 +81,7 @@ func TestRecipes(t *testing.T) {
 			require.Contains(t, out, "waiting for the machine to come back", book["Look"][i])
 		}
 	}
-	require.Eventually(t, func() bool { return s.found(t, book["List"][0], "machine/mdc1/ms1-10") }, time.Minute, time.Second)
+	require.Eventually(t, func() bool { return s.found(t, book["List"][0], "machine/mdc1/ms1-10") }, enough, time.Second)
 	for i, want := range []string{"machine/mdc1/ms1-11", "machine/mdc1/ms1-10", "", "", "Total: 2"} {
 		require.Contains(t, run("List", i), want, book["List"][i])
 	}
@@ -98,7 +98,7 @@ func TestRecipes(t *testing.T) {
 		m := s.lab.Machine(id)
 		job := s.job(t, "reboot", m)
 		s.until(t, job, "it waits", waits)
-		require.Eventually(t, func() bool { return s.found(t, book["List"][0], "machine/mdc1/ms1-12") || id != "ms1-12" }, time.Minute, time.Second)
+		require.Eventually(t, func() bool { return s.found(t, book["List"][0], "machine/mdc1/ms1-12") || id != "ms1-12" }, enough, time.Second)
 		run("Cancel all jobs of a site", i)
 		r, _ := s.end(t, job)
 		require.Equal(t, workflows.Cancelled, r.Outcome, id)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -65,7 +64,7 @@ func TestReimage(t *testing.T) {
 // from the disk.
 func TestReimageCancelled(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, reimages(), lab.Spec{
+	s := newSite(t, reimages("REIMAGE_TIMEOUT", "20m"), lab.Spec{
 		WorkerID: "ms1-10", WorkerGroup: "mdc1", Faults: lab.Faults{CycleSticks: true, IgnoreNetboot: true},
 	})
 	m := s.lab.Machine("ms1-10")
@@ -73,9 +72,7 @@ func TestReimageCancelled(t *testing.T) {
 	s.saw(t, "the power-cycle left it off", func() bool { return !m.State().Power })
 	require.True(t, m.State().Netboot)
 	require.NoError(t, s.door.Cancel(t.Context(), job.WorkflowID, job.TaskID))
-	begun := time.Now()
 	r, _ := s.end(t, job)
-	require.Less(t, time.Since(begun), 50*time.Second)
 	require.Equal(t, workflows.Cancelled, r.Outcome, pretty(r))
 	require.Contains(t, r.Attempts[0].Why, "network boot was still set, and is cleared; the power-cycle left it off: it was powered on")
 	require.Equal(t, []string{"bmc chassis power cycle", "bmc chassis power on"}, s.executed(m))

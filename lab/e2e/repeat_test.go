@@ -39,7 +39,7 @@ func through(t *testing.T, port, path, authorization, key string) answer {
 	if key != "" {
 		r.Header.Set("Idempotency-Key", key)
 	}
-	c := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+	c := http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", "127.0.0.1:"+port)
@@ -52,8 +52,10 @@ func through(t *testing.T, port, path, authorization, key string) answer {
 // API, after a restart of the first, and whatever happened on the machine since.
 func TestRepeatedHeader(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot", "PUBLIC_URL": balanced},
-		lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 3 * time.Second}})
+	g := &gate{}
+	s := newGatedSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot", "PUBLIC_URL": balanced, "SSH_TIMEOUT": "4m", "COMMAND_TIMEOUT": "5m"}, g,
+		lab.Spec{WorkerID: "ms1-10", WorkerGroup: "mdc1"})
+	g.stop(lab.Arrived, setOf("ms1-10"))
 	two, err := stack.Port(0)
 	require.NoError(t, err)
 	second, err := s.RunAPI(t.Context(), "api2", two)
@@ -79,6 +81,7 @@ func TestRepeatedHeader(t *testing.T) {
 	same("while it runs")
 	conflicting := header(t, reset)
 	require.Equal(t, http.StatusConflict, through(t, ports[1], reset, conflicting, "").Status)
+	g.open()
 	s.API.Stop()
 	require.NoError(t, s.StartAPI(t.Context()))
 	same("after a restart")
@@ -121,5 +124,5 @@ func (s *site) listed(t *testing.T, job starter.Job) {
 			}
 		}
 		return false
-	}, time.Minute, 50*time.Millisecond)
+	}, enough, 50*time.Millisecond)
 }

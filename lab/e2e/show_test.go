@@ -19,7 +19,7 @@ import (
 // that was terminated as well.
 func TestShowWithoutAWorker(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "60s"},
+	s := newSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,snmp_rebootdelay,file_bugzilla_bug", "SNMP_REBOOT_DELAY": "60s", "HEARTBEAT_TIMEOUT": soon},
 		lab.Spec{WorkerID: "shown", WorkerGroup: "mdc1", Faults: lab.Faults{IgnoreSSH: true}})
 	m := s.lab.Machine("shown")
 	job := s.job(t, "reboot", m)

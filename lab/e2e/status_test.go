@@ -36,7 +36,7 @@ func TestStatusDuringAJob(t *testing.T) {
 		require.Equal(t, string(workflows.Done), v.Outcome)
 		st = r.Status
 		return st.Job.Off == "snmp_rebootdelay"
-	}, time.Minute, 100*time.Millisecond, "the job is named")
+	}, enough, 100*time.Millisecond, "the job is named")
 	require.Equal(t, job.TaskID, st.Job.TaskID)
 	require.Equal(t, "reboot", st.Job.Task)
 	require.Equal(t, sheriff, st.Job.ClientID)
@@ -74,6 +74,6 @@ func (s *site) readOf(t *testing.T, taskID string) string {
 			}
 		}
 		return id != ""
-	}, time.Minute, 100*time.Millisecond, "the read is listed")
+	}, enough, 100*time.Millisecond, "the read is listed")
 	return id
 }

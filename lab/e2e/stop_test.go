@@ -22,7 +22,7 @@ import (
 type phase struct {
 	task    string
 	spec    lab.Spec
-	at      func(*site, *testing.T, *lab.Machine, starter.Job) bool
+	at      place
 	outcome workflows.Outcome
 	sent    []string
 }
@@ -74,8 +74,8 @@ func takesOver(t *testing.T, first, second string) {
 	}
 	env := maps.Clone(patient)
 	maps.Copy(env, map[string]string{
-		"CANARIES": "dark=" + bird.addr, "DOWN_TIMEOUT": "60s", "SNMP_REBOOT_DELAY": "60s", "UP_TIMEOUT": "5m", "WORKER_STOP_TIMEOUT": "60s",
-		"SNMP_TIMEOUT": "50s", "IPMI_TIMEOUT": "50s",
+		"CANARIES": "dark=" + bird.addr, "DOWN_TIMEOUT": "60s", "SNMP_REBOOT_DELAY": "60s", "UP_TIMEOUT": "5m", "WORKER_STOP_TIMEOUT": "4m",
+		"SNMP_TIMEOUT": "5m", "IPMI_TIMEOUT": "5m", // longer than it takes until the gate opens
 	})
 	s := newGatedSite(t, env, g, specs...)
 	s.bugs.SetFaults(lab.BugzillaFaults{Down: true})
@@ -90,9 +90,11 @@ func takesOver(t *testing.T, first, second string) {
 		}
 	}
 	on.await(t, s.lab.Machine("on"))
-	for id, p := range phases() {
-		require.Eventually(t, func() bool { return p.at(s, t, s.lab.Machine(id), jobs[id]) }, time.Minute, 100*time.Millisecond, id)
+	under := map[*lab.Machine]starter.Job{}
+	for id, job := range jobs {
+		under[s.lab.Machine(id)] = job
 	}
+	s.there(t, under, func(m *lab.Machine) place { return phases()[m.Spec().WorkerID].at })
 
 	s.Roller = second
 	_, err := s.StartWorker()
@@ -123,7 +125,7 @@ func TestWorkerStopsInTime(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
 	s := newGatedSite(t, map[string]string{
-		"WORKER_STOP_TIMEOUT": "3s", "SNMP_TIMEOUT": "60s", "COMMAND_TIMEOUT": "4m", "DOWN_TIMEOUT": "30s", "UP_TIMEOUT": "60s",
+		"WORKER_STOP_TIMEOUT": "3s", "HEARTBEAT_TIMEOUT": soon, "SNMP_TIMEOUT": "4m", "COMMAND_TIMEOUT": "5m", "DOWN_TIMEOUT": "30s", "UP_TIMEOUT": "2m",
 	}, g, lab.Spec{WorkerID: "held", WorkerGroup: "mdc1", SSHBootID: true, Timing: lab.Timing{Boot: 3 * time.Second}})
 	m := s.lab.Machine("held")
 	set := g.stop(lab.Acted, setOf("held"))
@@ -165,7 +167,7 @@ func (s *site) handedOn(t *testing.T, job starter.Job, from *stack.Process) {
 		}
 		who := d.GetPendingActivities()[0].GetLastWorkerIdentity()
 		return who != "" && !strings.HasPrefix(who, strconv.Itoa(from.PID())+"@")
-	}, time.Minute, 100*time.Millisecond)
+	}, enough, 100*time.Millisecond)
 }
 
 // terminate asks a process to end, as systemd does.
@@ -179,7 +181,7 @@ func ended(t *testing.T, p *stack.Process) {
 	t.Helper()
 	select {
 	case <-p.Ended():
-	case <-time.After(2 * time.Minute):
+	case <-time.After(enough):
 		require.Fail(t, "it has not stopped", p.Tail())
 	}
 }

@@ -47,8 +47,8 @@ const (
 	// last jobs, those that wait, to their points.
 	struckDelay = 25 * time.Second
 	// struckCommand is how long a command may be held: until all jobs are at their
-	// points. A worker that is killed keeps its devices for four times as long.
-	struckCommand = 60 * time.Second
+	// points.
+	struckCommand = 4 * time.Minute
 	// struckEnd is that and what follows it.
 	struckEnd = 8 * time.Minute
 )
@@ -90,8 +90,8 @@ func everyStep(t *testing.T, vmStep string) (*site, *gate, []jobAt) {
 	env := maps.Clone(once)
 	maps.Copy(env, map[string]string{
 		"REBOOT_METHODS": "ipmi_off,file_bugzilla_bug", "TASK_NAMES": "reboot,snmp_rebootdelay,snmp_reboot,ipmi_reboot,xenapi_reboot",
-		"OFF_DELAY": struckDelay.String(), "SNMP_REBOOT_DELAY": struckDelay.String(),
-		"SNMP_TIMEOUT": struckCommand.String(), "IPMI_TIMEOUT": struckCommand.String(), "ILO_TIMEOUT": struckCommand.String(), "XEN_TIMEOUT": struckCommand.String(),
+		"HEARTBEAT_TIMEOUT": soon, "OFF_DELAY": struckDelay.String(), "SNMP_REBOOT_DELAY": struckDelay.String(),
+		"SNMP_TIMEOUT": struckCommand.String(), "IPMI_TIMEOUT": struckCommand.String(), "ILO_TIMEOUT": struckCommand.String(), "XEN_TIMEOUT": struckCommand.String(), "XEN_SHUTDOWN_TIMEOUT": struckCommand.String(),
 	})
 	g := &gate{}
 	s := newGatedSite(t, env, g, specs...)

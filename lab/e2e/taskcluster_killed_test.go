@@ -16,10 +16,10 @@ import (
 // task is reported before its deadline.
 func TestTaskclusterProcessKilled(t *testing.T) {
 	t.Parallel()
-	s, p := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "120s"},
+	s, p := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "5m"},
 		func(tc *lab.Taskcluster) { tc.ClaimLife = time.Minute },
 		lab.Spec{WorkerID: "killed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}},
-		lab.Spec{WorkerID: "cancelled", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}},
+		lab.Spec{WorkerID: "cancelled", WorkerGroup: "mdc1", Faults: lab.Faults{NeverReturns: true}},
 		lab.Spec{WorkerID: "late", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}})
 	killed, cancelled := s.task(rebootOf("killed")), s.task(rebootOf("cancelled"))
 	late := s.task(rebootOf("late"), map[string]any{"deadline": time.Now().Add(50 * time.Second).UTC().Format(time.RFC3339)})
@@ -55,7 +55,7 @@ func TestTaskclusterProcessKilled(t *testing.T) {
 	require.Eventually(t, func() bool {
 		v, err := s.door.Show(t.Context(), "machine/mdc1/cancelled", "")
 		return err == nil && v.Outcome == string(workflows.Cancelled)
-	}, time.Minute, 100*time.Millisecond, "cancelling the task cancels the job")
+	}, enough, 100*time.Millisecond, "cancelling the task cancels the job")
 
 	state, _, log = s.resolved(t, killed)
 	require.Equal(t, "completed", state, "%s", log)

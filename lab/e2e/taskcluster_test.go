@@ -82,7 +82,7 @@ func rebootOf(id string) map[string]any {
 // reason and its log.
 func (s *site) resolved(t *testing.T, id string) (state, reason, log string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	require.NoError(t, s.tc.Wait(ctx, func() bool { return s.tc.Runs(id)[0].Reason != "" }), "task %s", id)
 	run := s.tc.Runs(id)[0]
@@ -93,7 +93,7 @@ func (s *site) resolved(t *testing.T, id string) (state, reason, log string) {
 // sees waits for something to be so at the deployment.
 func (s *site) sees(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	require.NoError(t, s.tc.Wait(ctx, condition), what)
 }
@@ -101,8 +101,8 @@ func (s *site) sees(t *testing.T, what string, condition func() bool) {
 // Tasks become jobs, and what becomes of the jobs becomes of the tasks.
 func TestTaskclusterDoor(t *testing.T) {
 	t.Parallel()
-	s, _ := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "30s"}, nil,
-		lab.Spec{WorkerID: "well", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 14 * time.Second}},
+	s, _ := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "2m"}, nil,
+		lab.Spec{WorkerID: "well", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 25 * time.Second}},
 		lab.Spec{WorkerID: "gone", WorkerGroup: "mdc1", Faults: lab.Faults{IgnoreSSH: true}},
 		lab.Spec{WorkerID: "idle", WorkerGroup: "mdc1"})
 	well, gone := s.task(rebootOf("WELL")), s.task(rebootOf("gone"))

@@ -91,5 +91,5 @@ func TestBadEnds(t *testing.T) {
 	require.Eventually(t, func() bool {
 		v, err := s.door.Show(t.Context(), workflows.MachineID(name(dark)), "")
 		return err == nil && v.Task == workflows.PowerOnType && v.Status == "Completed"
-	}, time.Minute, 100*time.Millisecond)
+	}, enough, 100*time.Millisecond)
 }

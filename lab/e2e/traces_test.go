@@ -83,7 +83,7 @@ func TestTraces(t *testing.T) {
 			}
 		}
 		return true
-	}, time.Minute, 100*time.Millisecond, "%v", want)
+	}, enough, 100*time.Millisecond, "%v", want)
 	logs, err := s.Logs()
 	require.NoError(t, err)
 	require.Regexp(t, `"msg":"request".*"trace_id":"[0-9a-f]{32}"`, logs)

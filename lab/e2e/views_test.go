@@ -32,7 +32,7 @@ func TestJobsOverHTTP(t *testing.T) {
 			require.Equal(t, true, a.Body["live"])
 		}
 		return a.Body["state"] == "completed"
-	}, 2*time.Minute, time.Millisecond)
+	}, enough, time.Millisecond)
 	a := s.ask(t, pinger, http.MethodGet, jobs+"/"+id)
 	require.Equal(t, "back", a.Body["outcome"], a.Raw)
 	require.Equal(t, sheriff, a.Body["client_id"])
@@ -47,7 +47,7 @@ func TestJobsOverHTTP(t *testing.T) {
 		a = s.ask(t, pinger, http.MethodGet, jobs+"?outcome=back&task_name=reboot")
 		require.Equal(t, http.StatusOK, a.Status, a.Raw)
 		return len(a.Body["jobs"].([]any)) == 1
-	}, time.Minute, 100*time.Millisecond)
+	}, enough, 100*time.Millisecond)
 	require.Equal(t, id, a.Body["jobs"].([]any)[0].(map[string]any)["task_id"])
 	a = s.ask(t, pinger, http.MethodGet, "/api/v1/workers?limit=1")
 	require.Equal(t, http.StatusOK, a.Status, a.Raw)
@@ -62,7 +62,7 @@ func TestJobsOverHTTP(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, a.Status, a.Raw)
 	require.Eventually(t, func() bool {
 		return s.ask(t, me, http.MethodGet, path+"?wait=25s").Body["outcome"] == "cancelled"
-	}, 2*time.Minute, time.Millisecond)
+	}, enough, time.Millisecond)
 	a = s.ask(t, me, http.MethodDelete, path)
 	require.Equal(t, http.StatusConflict, a.Status, a.Raw)
 }
