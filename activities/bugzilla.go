@@ -114,23 +114,29 @@ func (f *filing) file(ctx context.Context) (BugResult, error) {
 		err := f.reportOn(ctx, &result)
 		return result, err
 	}
+	err := f.reportLinked(ctx, &result)
+	return result, err
+}
+
+// reportLinked reports, and links the report to the machine's tracker bug.
+func (f *filing) reportLinked(ctx context.Context, result *BugResult) error {
 	tracker, err := f.openTracker(ctx)
 	if err := result.note("tracker bug", err); err != nil {
-		return result, err
+		return err
 	}
-	if err := f.report(ctx, &result); err != nil {
-		return result, err
+	if err := f.report(ctx, result); err != nil {
+		return err
 	}
 	result.URL = f.client.showURL(result.ID)
 	if tracker == 0 {
-		return result, nil
+		return nil
 	}
 	// Not at creation: Bugzilla drops "blocks" there for most users.
 	err = f.client.update(ctx, result.ID, map[string]any{"blocks": map[string]any{"add": []int{tracker}}})
 	if err == nil {
 		result.Tracker = tracker
 	}
-	return result, result.note(fmt.Sprintf("linking to tracker bug %d", tracker), err)
+	return result.note(fmt.Sprintf("linking to tracker bug %d", tracker), err)
 }
 
 // note keeps what Bugzilla refused about the tracker, for good, as the result's

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -38,6 +39,7 @@ type QuarantineChange struct {
 	Worker TaskWorker `json:"worker"`
 	Until  time.Time  `json:"until,omitzero"`
 	Ours   time.Time  `json:"ours,omitzero"`
+	Note   string     `json:"note,omitempty"` // for whoever sees the quarantine; an older Taskcluster has no room for it
 }
 
 func (a *Activities) getWorker(ctx context.Context, w TaskWorker) (*tcqueue.WorkerResponse, error) {
@@ -75,17 +77,36 @@ func (a *Activities) QuarantineRead(ctx context.Context, w TaskWorker) (Quaranti
 // QuarantineSet quarantines a worker. Setting it twice is setting it once.
 // Errors: NotSent (it may be set all the same), Refused.
 func (a *Activities) QuarantineSet(ctx context.Context, c QuarantineChange) error {
-	return fail(endedOr(ctx, a.quarantine(ctx, c.Worker, c.Until)))
+	return fail(endedOr(ctx, a.quarantine(ctx, c.Worker, c.Until, c.Note)))
 }
 
-func (a *Activities) quarantine(ctx context.Context, w TaskWorker, until time.Time) error {
-	cfg := a.Config.Taskcluster
-	_, err := asRoller(ctx, cfg, cfg.Timeout.D()).QuarantineWorker(w.ProvisionerID, w.WorkerType, w.WorkerGroup, w.WorkerID,
-		&tcqueue.QuarantineWorkerRequest{QuarantineUntil: tcclient.Time(until)})
+func (a *Activities) quarantine(ctx context.Context, w TaskWorker, until time.Time, note string) error {
+	body := noted{tcclient.Time(until), note}
+	err := a.putQuarantine(ctx, w, body)
+	if note != "" && answered(err) == http.StatusBadRequest { // it is of a time before notes
+		body.QuarantineInfo = ""
+		err = a.putQuarantine(ctx, w, body)
+	}
 	if err != nil {
 		return refusedOr("quarantineWorker", w, "queue:quarantine-worker:", err)
 	}
 	return nil
+}
+
+// noted is the body of quarantineWorker as later services have it: the client library
+// knows no note.
+type noted struct {
+	QuarantineUntil tcclient.Time `json:"quarantineUntil"`
+	QuarantineInfo  string        `json:"quarantineInfo,omitempty"`
+}
+
+func (a *Activities) putQuarantine(ctx context.Context, w TaskWorker, body noted) error {
+	cfg := a.Config.Taskcluster
+	q := tcclient.Client(*asRoller(ctx, cfg, cfg.Timeout.D()).Queue)
+	route := "/provisioners/" + url.PathEscape(w.ProvisionerID) + "/worker-types/" + url.PathEscape(w.WorkerType) +
+		"/workers/" + url.PathEscape(w.WorkerGroup) + "/" + url.PathEscape(w.WorkerID)
+	_, _, err := (&q).APICall(&body, http.MethodPut, route, new(tcqueue.WorkerResponse), nil)
+	return err
 }
 
 // QuarantineLift puts a worker's quarantine back to what it was before roller's own;
@@ -104,7 +125,7 @@ func (a *Activities) QuarantineLift(ctx context.Context, c QuarantineChange) err
 	if until.IsZero() {
 		until = time.Now().Add(-time.Second)
 	}
-	return fail(endedOr(ctx, a.quarantine(ctx, c.Worker, until)))
+	return fail(endedOr(ctx, a.quarantine(ctx, c.Worker, until, c.Note)))
 }
 
 // Draining is the input of AwaitDrained.

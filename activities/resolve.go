@@ -39,6 +39,7 @@ type Drain struct {
 	Settle config.Duration `json:"settle,omitzero"`
 	Limit  config.Duration `json:"limit,omitzero"`
 	For    config.Duration `json:"for,omitzero"`
+	Loan   config.Duration `json:"loan,omitzero"` // of a loan's quarantine
 
 	ProvisionerID string `json:"provisioner_id,omitempty"`
 	WorkerType    string `json:"worker_type,omitempty"`
@@ -120,7 +121,7 @@ const bugRung = "file_bugzilla_bug"
 func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	plan := Plan{Machine: m.Name, FQDN: m.FQDN, Timing: timing(cfg), NoBug: missing(cfg, m, bugRung)}
 	plan.Site, plan.OwnWorkers = siteOf(cfg, m.Name)
-	if plan.NoBug == "" && !slices.Contains(cfg.Ladder.Methods, bugRung) {
+	if plan.NoBug == "" && !config.IsLoan(task) && !slices.Contains(cfg.Ladder.Methods, bugRung) {
 		plan.NoBug = bugRung + " is not in REBOOT_METHODS"
 	}
 	if kinds := noticeKinds(cfg.Notices); len(kinds) > 0 {
@@ -128,8 +129,11 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 	}
 	plan.Drain = drainOf(cfg.Drain, m.Queue, task)
 	names := []string{task}
-	if task == "reboot" {
+	switch task {
+	case "reboot":
 		names = cfg.Ladder.Methods
+	case config.ReturnLoan:
+		names = []string{"reimage"}
 	}
 	usable := 0
 	var why []string
@@ -149,7 +153,7 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 			usable++
 		}
 	}
-	if usable == 0 {
+	if usable == 0 && task != config.ReturnLoan { // what cannot be reimaged may still be returned
 		return Plan{}, meaning(NoRung, "%s on %s: nothing to try (%s)", task, m.FQDN, strings.Join(why, "; "))
 	}
 	return plan, nil
@@ -160,10 +164,10 @@ func PlanFor(cfg *config.Config, m config.Machine, task string) (Plan, error) {
 var keepsRunning = []string{"ipmi_on", bugRung}
 
 func drainOf(d config.Drain, q *config.Queue, task string) Drain {
-	out := Drain{Settle: d.Settle, Limit: d.Limit, For: d.Settle + d.Limit + config.DrainQuarantine}
+	out := Drain{Settle: d.Settle, Limit: d.Limit, For: d.Settle + d.Limit + config.DrainQuarantine, Loan: d.Loan}
 	if q != nil {
 		out.ProvisionerID, out.WorkerType = q.ProvisionerID, q.WorkerType
-		out.Always = q.Drain && !config.IsRead(task) && !slices.Contains(keepsRunning, task)
+		out.Always = q.Drain && config.MayDrain(task) && !slices.Contains(keepsRunning, task)
 	}
 	return out
 }
@@ -200,6 +204,10 @@ func missing(cfg *config.Config, m config.Machine, rung string) string {
 		return noMoonshot(m)
 	case "reimage":
 		return noNetboot(cfg.Devices, m)
+	case "loan":
+		if t := cfg.Taskcluster; t.RootURL == "" || t.ClientID == "" || t.AccessToken.IsZero() {
+			return "TASKCLUSTER_ROOT_URL, TASKCLUSTER_CLIENT_ID or TASKCLUSTER_ACCESS_TOKEN is not set"
+		}
 	case "xenapi":
 		return noXen(cfg, m)
 	case "file":

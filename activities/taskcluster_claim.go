@@ -53,7 +53,10 @@ type JobAsk struct {
 
 	Bulk  bool   `json:"bulk,omitempty"`
 	Drain *bool  `json:"drain,omitempty"`
+	Why   string `json:"why,omitempty"`
 	Key   string `json:"key"` // by which a repeat, also by another run of the same task, is known
+
+	NoReimage bool `json:"no_reimage,omitempty"`
 }
 
 // Payload is the payload of a task for roller, as a hook made by
@@ -67,6 +70,9 @@ type Payload struct {
 	Drain         *bool  `json:"drain"` // nil: as the inventory says
 	ProvisionerID string `json:"provisioner_id"`
 	WorkerType    string `json:"worker_type"`
+
+	Why     string `json:"why"`     // of the tasks about a loan
+	Reimage *bool  `json:"reimage"` // of return_loan; nil is true
 }
 
 // mostClaims is how many runs are claimed at once, the most that the queue gives.
@@ -164,6 +170,7 @@ func readAsk(cfg *config.Config, task tcqueue.TaskClaim) (JobAsk, error) {
 		Task: config.CanonicalTask(p.TaskName), WorkerID: p.WorkerID, WorkerGroup: p.WorkerGroup,
 		ClientID: extra.RequestedBy, Bulk: p.Priority == "bulk",
 		Drain: p.Drain, ProvisionerID: p.ProvisionerID, WorkerType: p.WorkerType,
+		Why: p.Why, NoReimage: p.Reimage != nil && !*p.Reimage,
 	}
 	if ask.ClientID == "" || len(ask.ClientID) > longestClient || strings.ContainsFunc(ask.ClientID, unprintable) {
 		ask.ClientID = "taskcluster-task/" + task.Status.TaskID
@@ -178,8 +185,14 @@ func readAsk(cfg *config.Config, task tcqueue.TaskClaim) (JobAsk, error) {
 	if p.Priority != "" && p.Priority != "bulk" && p.Priority != "normal" {
 		problems["priority"] = []string{"must be bulk or normal"}
 	}
-	if p.Drain != nil && *p.Drain && config.IsRead(ask.Task) {
-		problems["drain"] = []string{"needs a task that is no read"}
+	if p.Drain != nil && *p.Drain && !config.MayDrain(ask.Task) {
+		problems["drain"] = []string{"is nothing that " + ask.Task + " can do"}
+	}
+	if problem := config.WhyProblem(ask.Task, ask.Why); problem != "" {
+		problems["why"] = []string{problem}
+	}
+	if ask.NoReimage && ask.Task != config.ReturnLoan {
+		problems["reimage"] = []string{"is for return_loan only"}
 	}
 	if (p.ProvisionerID == "") != (p.WorkerType == "") {
 		problems["provisioner_id, worker_type"] = []string{"go together"}
@@ -209,7 +222,7 @@ func strictly(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return errors.New("must be an object with task_name, worker_id, worker_group and perhaps priority, drain, provisioner_id and worker_type")
+		return errors.New("must be an object with task_name, worker_id, worker_group and perhaps priority, drain, provisioner_id, worker_type, why and reimage")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("must be one object")

@@ -127,7 +127,7 @@ func TestTaskAsks(t *testing.T) {
 		},
 		"a read is not drained": {
 			change:  map[string]any{"payload": map[string]any{"task_name": "ping", "worker_id": "ms1-10", "drain": true, "provisioner_id": "p", "worker_type": "w"}},
-			problem: "drain: needs",
+			problem: "drain: is nothing that ping can do",
 		},
 		"a provisioner with a slash": {
 			change:  map[string]any{"payload": map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "provisioner_id": "p/q"}},

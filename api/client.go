@@ -97,7 +97,10 @@ func (c *Client) Start(ctx context.Context, r starter.Request) (StartedJob, erro
 	if r.Drain != nil {
 		query.Set("drain", strconv.FormatBool(*r.Drain))
 	}
-	for name, value := range map[string]string{"provisioner_id": r.ProvisionerID, "worker_type": r.WorkerType} {
+	if r.NoReimage {
+		query.Set("reimage", "false")
+	}
+	for name, value := range map[string]string{"provisioner_id": r.ProvisionerID, "worker_type": r.WorkerType, "why": r.Why} {
 		if value != "" {
 			query.Set(name, value)
 		}

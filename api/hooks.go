@@ -66,35 +66,23 @@ func given(field string, otherwise any) map[string]any {
 // service does not apply a schema's defaults. Who asked is put in by the service.
 func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error) {
 	life := "2 hours"
-	if t.Name == "reimage" {
+	if t.Name == "reimage" || t.Name == config.ReturnLoan {
 		life = "4 hours" // an installation may take two
 	}
+	payload, form := h.form(t.Name)
 	task, err := json.Marshal(map[string]any{
 		"taskQueueId": h.TaskQueue, "schedulerId": "-", "priority": "lowest", "retries": 0,
 		"deadline": map[string]any{"$fromNow": life}, "expires": map[string]any{"$fromNow": "90 days"},
-		"scopes": h.scopes(t.Name),
-		"payload": map[string]any{
-			"task_name": t.Name, "worker_id": eval("payload.worker_id"),
-			"worker_group": given("worker_group", config.AnyGroup), "priority": given("priority", "normal"),
-			"drain": given("drain", nil), "provisioner_id": given("provisioner_id", ""), "worker_type": given("worker_type", ""),
-		},
+		"scopes":   h.scopes(t.Name),
+		"payload":  payload,
 		"extra":    map[string]any{"requestedBy": eval("clientId")},
 		"metadata": map[string]any{"name": "roller: " + t.Name + " of ${payload.worker_id}", "description": t.Description, "owner": h.Owner, "source": hookSource},
 	})
 	if err != nil {
 		return nil, err
 	}
-	name := map[string]any{"type": "string", "pattern": "^[_0-9a-zA-Z][-_0-9a-zA-Z]{0,127}$"}
 	schema, err := json.Marshal(map[string]any{
-		"type": "object", "additionalProperties": false, "required": []string{"worker_id"},
-		"properties": map[string]any{
-			"worker_id":      with(name, "the machine, like ms1-10"),
-			"worker_group":   with(name, "its data centre, like mdc1; none is any"),
-			"priority":       map[string]any{"type": "string", "enum": []string{"normal", bulk}, "description": "bulk lets every other job go first"},
-			"drain":          map[string]any{"type": "boolean", "description": "whether the worker is taken out of work first, and its task waited for; without it the inventory says so"},
-			"provisioner_id": with(name, "of the worker's task queue, like releng-hardware, where the inventory does not say it"),
-			"worker_type":    with(name, "of the worker's task queue"),
-		},
+		"type": "object", "additionalProperties": false, "required": []string{"worker_id"}, "properties": form,
 	})
 	if err != nil {
 		return nil, err
@@ -103,6 +91,36 @@ func (h Hooks) definition(t RegisteredTask) (*tchooks.HookCreationRequest, error
 		Metadata: tchooks.HookMetadata{Name: "roller: " + t.Name, Description: t.Description + ".", Owner: h.Owner, EmailOnError: true},
 		Task:     task, TriggerSchema: schema,
 	}, nil
+}
+
+// form is the payload of a hook's tasks, and what the hook's form asks for it.
+func (h Hooks) form(task string) (payload, properties map[string]any) {
+	name := map[string]any{"type": "string", "pattern": "^[_0-9a-zA-Z][-_0-9a-zA-Z]{0,127}$"}
+	payload = map[string]any{
+		"task_name": task, "worker_id": eval("payload.worker_id"),
+		"worker_group": given("worker_group", config.AnyGroup), "priority": given("priority", "normal"),
+		"provisioner_id": given("provisioner_id", ""), "worker_type": given("worker_type", ""),
+	}
+	properties = map[string]any{
+		"worker_id":      with(name, "the machine, like ms1-10"),
+		"worker_group":   with(name, "its data centre, like mdc1; none is any"),
+		"priority":       map[string]any{"type": "string", "enum": []string{"normal", bulk}, "description": "bulk lets every other job go first"},
+		"provisioner_id": with(name, "of the worker's task queue, like releng-hardware, where the inventory does not say it"),
+		"worker_type":    with(name, "of the worker's task queue"),
+	}
+	if config.MayDrain(task) {
+		payload["drain"] = given("drain", nil)
+		properties["drain"] = map[string]any{"type": "boolean", "description": "whether the worker is taken out of work first, and its task waited for; without it the inventory says so"}
+	}
+	if config.IsLoan(task) {
+		payload["why"] = given("why", nil)
+		properties["why"] = map[string]any{"type": "string", "maxLength": 200, "description": "what it is for; it becomes public"}
+	}
+	if task == config.ReturnLoan {
+		payload["reimage"] = given("reimage", nil)
+		properties["reimage"] = map[string]any{"type": "boolean", "description": "false returns the machine as it is; without it it is erased and installed anew"}
+	}
+	return payload, properties
 }
 
 func with(schema map[string]any, description string) map[string]any {

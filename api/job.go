@@ -76,6 +76,8 @@ func readRequest(c *gin.Context, p *params) starter.Request {
 		HTTPOrigin:    origin(c.GetHeader("Origin")),
 		Bulk:          p.text("priority") == bulk,
 		Drain:         p.either("drain"),
+		Why:           p.text("why"),
+		NoReimage:     p.text("reimage") == "false",
 	}
 }
 
@@ -140,8 +142,14 @@ func (s *server) valid(h *http.Request, p *params, r *starter.Request) error {
 			p.wrong(field, "must be 1 to 128 characters out of letters, digits, - and _")
 		}
 	}
-	if r.Drain != nil && *r.Drain && config.IsRead(r.Task) {
-		p.wrong("drain", "needs a task that is no read")
+	if r.Drain != nil && *r.Drain && !config.MayDrain(r.Task) {
+		p.wrong("drain", "is nothing that %.128q can do", r.Task)
+	}
+	if problem := config.WhyProblem(r.Task, r.Why); problem != "" {
+		p.wrong("why", "%s", problem)
+	}
+	if asked := p.text("reimage"); asked != "" && (asked != "false" || r.Task != config.ReturnLoan) {
+		p.wrong("reimage", "must be false, for %s, or absent", config.ReturnLoan)
 	}
 	if asked := p.text("priority"); asked != "" && asked != bulk {
 		p.wrong("priority", "must be bulk, or absent for a job that somebody waits for")
@@ -162,6 +170,11 @@ func hasBody(h *http.Request) bool {
 	return n > 0
 }
 
+// needsQueue reports whether a request quarantines a worker.
+func needsQueue(r *starter.Request) bool {
+	return r.Task == config.Loan || r.Drain != nil && *r.Drain
+}
+
 // listed refuses a machine that the inventory does not name, and one to be drained
 // whose task queue nobody names. Where there is no inventory, the job will say so.
 func (s *server) listed(r *starter.Request) error {
@@ -172,8 +185,8 @@ func (s *server) listed(r *starter.Request) error {
 	if err != nil {
 		return refuse(notFound, "%s", err)
 	}
-	if r.Drain != nil && *r.Drain && m.Queue == nil && (r.ProvisionerID == "" || r.WorkerType == "") {
-		return refuseFields(map[string][]string{"drain": {"needs provisioner_id and worker_type: the inventory does not name this machine's task queue"}})
+	if needsQueue(r) && m.Queue == nil && (r.ProvisionerID == "" || r.WorkerType == "") {
+		return refuseFields(map[string][]string{"provisioner_id": {"is needed, and so is worker_type: the inventory does not name this machine's task queue"}})
 	}
 	return nil
 }

@@ -129,6 +129,9 @@ func inputCases() map[string]refusedCase {
 	jobs := func(id, group, task string) string {
 		return fmt.Sprintf("/api/v1/workers/%s/group/%s/jobs?task_name=%s", id, group, task)
 	}
+	lends := []setup{withConfig(func(c *config.Config) {
+		c.API.TaskNames, c.API.ScopeSets = []string{"loan", "return_loan"}, [][]string{{"project:releng:roller:ping"}}
+	})}
 	managed := []setup{withConfig(func(c *config.Config) { c.API.WorkerIDs = `ms\d+-\d+` })}
 	return map[string]refusedCase{
 		"unknown task":      {path: jobs("ms1-10", "mdc1", "reimage"), status: 400, code: inputInvalid, message: `task_name: "reimage" is not one of ping, reboot, ipmi_reset`},
@@ -157,12 +160,28 @@ func inputCases() map[string]refusedCase {
 		},
 		"a drained read": {
 			path:   "/api/v1/workers/ms1-10/jobs?task_name=ping&drain=true",
-			status: 400, code: inputInvalid, message: "drain: needs a task that is no read",
+			status: 400, code: inputInvalid, message: `drain: is nothing that "ping" can do`,
+		},
+		"a reason for a reboot": {
+			path:   "/api/v1/workers/ms1-10/jobs?task_name=ipmi_reset&why=x",
+			status: 400, code: inputInvalid, message: "why: is for loan and return_loan only",
+		},
+		"a reason of two lines": {
+			path: "/api/v1/workers/ms1-10/jobs?task_name=loan&why=x%0Ay", setup: lends,
+			status: 400, code: inputInvalid, message: "why: must be one line of at most 200 bytes",
+		},
+		"a reboot without a reimage": {
+			path:   "/api/v1/workers/ms1-10/jobs?task_name=ipmi_reset&reimage=false",
+			status: 400, code: inputInvalid, message: "reimage: must be false, for return_loan, or absent",
+		},
+		"a drained loan": {
+			path: "/api/v1/workers/ms1-10/jobs?task_name=loan&drain=true", setup: lends,
+			status: 400, code: inputInvalid, message: `drain: is nothing that "loan" can do`,
 		},
 		"drained of what": {
 			path:   "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name=ipmi_reset&drain=true&worker_type=w",
 			setup:  []setup{withInventory()},
-			status: 400, code: inputInvalid, message: "drain: needs provisioner_id and worker_type: the inventory does not name",
+			status: 400, code: inputInvalid, message: "provisioner_id: is needed, and so is worker_type: the inventory does not name",
 		},
 		"body": {
 			request: func(r *http.Request) { setBody(r, "{}", 2) },

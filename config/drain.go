@@ -8,6 +8,7 @@ type Drain struct {
 	Limit  Duration // DRAIN_LIMIT: how long the task that it runs is waited for, 1h
 	Settle Duration // DRAIN_SETTLE: how long a claim that was under way may still bring it a task, 25s
 	Poll   Duration // DRAIN_POLL: between two looks at its tasks, 15s
+	Loan   Duration // LOAN_QUARANTINE: how long the worker of a machine on loan is quarantined at most, 87600h
 }
 
 // DrainQuarantine is how much longer than all waits a quarantine lasts by itself:
@@ -19,5 +20,6 @@ func (e *environ) drain() Drain {
 		Limit:  e.duration("DRAIN_LIMIT", time.Hour, 0),
 		Settle: e.duration("DRAIN_SETTLE", 25*time.Second, 0), // an open claimWork lasts 20 s (services/queue)
 		Poll:   e.duration("DRAIN_POLL", 15*time.Second, 100*time.Millisecond),
+		Loan:   e.duration("LOAN_QUARANTINE", 10*365*24*time.Hour, 24*time.Hour), // a loan ends by return_loan, not by its time
 	}
 }

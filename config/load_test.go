@@ -86,7 +86,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		Timeout: Duration(5 * time.Second), TaskQueue: "proj-relops/roller", WorkerGroup: "roller", Reclaim: Duration(time.Minute),
 	}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
-	require.Equal(t, Drain{Limit: Duration(time.Hour), Settle: Duration(25 * time.Second), Poll: Duration(15 * time.Second)}, c.Drain)
+	require.Equal(t, Drain{Limit: Duration(time.Hour), Settle: Duration(25 * time.Second), Poll: Duration(15 * time.Second), Loan: Duration(87600 * time.Hour)}, c.Drain)
 	require.Equal(t, Notices{Limit: Duration(time.Hour)}, c.Notices)
 	require.Equal(t, Files{FQDNTemplates: defaultTemplates}, c.Files)
 }
@@ -125,7 +125,7 @@ func TestLoadReads(t *testing.T) {
 	}
 }
 
-const tasksKnown = "reboot, ping, status, ipmi_status, ipmi_list, reimage, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
+const tasksKnown = "reboot, ping, status, ipmi_status, ipmi_list, reimage, loan, return_loan, ssh_reboot, ipmi_reset, ipmi_cycle, ipmi_reboot, ipmi_on, ipmi_off, snmp_reboot, snmp_rebootdelay, ilo_reboot, moonshot_reset, xenapi_reboot, file_bugzilla_bug"
 
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
@@ -152,7 +152,7 @@ func TestLoadMistakes(t *testing.T) {
 		"task twice":             {"TASK_NAMES=ping,ping", `TASK_NAMES="ping": stands there twice`},
 		"task in two spellings":  {"TASK_NAMES=xenapi_reboot,xen_reboot", `TASK_NAMES="xenapi_reboot": stands there twice`},
 		"only commas":            {"TASK_NAMES=,", `TASK_NAMES=",": must be a list with commas between its entries`},
-		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, "):]},
+		"a task that is a read":  {"REBOOT_METHODS=ping", `REBOOT_METHODS="ping": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, loan, return_loan, "):]},
 		"the bug first":          {"REBOOT_METHODS=file_bugzilla_bug,ssh_reboot", `REBOOT_METHODS="file_bugzilla_bug": may stand only at the end: no rung is tried once people have been told`},
 		"scope for everything":   {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name};b,c", `REQUIRED_TASKCLUSTER_SCOPE_SETS="b,c": no scope of this set has {task_name}, so that it would open every action`},
 		"other placeholder":      {"REQUIRED_TASKCLUSTER_SCOPE_SETS=a:{task_name}:{group}", `REQUIRED_TASKCLUSTER_SCOPE_SETS="a:{task_name}:{group}": may have no other placeholder than {task_name}`},
@@ -174,7 +174,7 @@ func TestLoadMistakes(t *testing.T) {
 		"never seen down":        {"DOWN_TIMEOUT=3s", `DOWN_TIMEOUT="3s": must be more than DOWN_PROBES x PROBE_INTERVAL (3s), or no machine is ever seen down`},
 		"alarm after the end":    {"ON_LIMIT=1m", `ON_ALARM="5m0s": must not be more than ON_LIMIT (1m0s)`},
 		"settling too long":      {"REIMAGE_TIMEOUT=1m", `REIMAGE_SETTLE="2m0s": must be less than REIMAGE_TIMEOUT (1m0s)`},
-		"reimage as a rung":      {"REBOOT_METHODS=reimage", `REBOOT_METHODS="reimage": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, "):]},
+		"reimage as a rung":      {"REBOOT_METHODS=reimage", `REBOOT_METHODS="reimage": is not known; known are ` + tasksKnown[len("reboot, ping, status, ipmi_status, ipmi_list, reimage, loan, return_loan, "):]},
 		"off that lives long":    {"COMMAND_TIMEOUT=10m", `COMMAND_TIMEOUT="10m0s": must be at most 10m0s together with DOWN_TIMEOUT and TURN_WAIT: by then an off must be known to have been sent or not`},
 		"interval":               {"BMC_INTERVAL=61s", `BMC_INTERVAL="1m1s": must be 1m0s or less`},
 		"one poller":             {"POLLERS=1", `POLLERS="1": must be a whole number from 2 to 100`},

@@ -71,10 +71,10 @@ func TestTemplates(t *testing.T) {
 func TestTasks(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{
-		"reboot", "ping", "status", "ipmi_status", "ipmi_list", "reimage", "ssh_reboot", "ipmi_reset", "ipmi_cycle", "ipmi_reboot", "ipmi_on",
+		"reboot", "ping", "status", "ipmi_status", "ipmi_list", "reimage", "loan", "return_loan", "ssh_reboot", "ipmi_reset", "ipmi_cycle", "ipmi_reboot", "ipmi_on",
 		"ipmi_off", "snmp_reboot", "snmp_rebootdelay", "ilo_reboot", "moonshot_reset", "xenapi_reboot", "file_bugzilla_bug",
 	}, Tasks())
-	require.Equal(t, Tasks()[6:], Rungs())
+	require.Equal(t, Tasks()[8:], Rungs())
 	for _, name := range Tasks() {
 		require.Equal(t, name == "ping" || name == "status" || name == "ipmi_status" || name == "ipmi_list", IsRead(name), name)
 	}

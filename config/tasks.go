@@ -1,8 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // task is one name that may be asked for, or stand in the ladder.
@@ -16,6 +20,35 @@ type task struct {
 // people have been told is theirs now.
 const bugRung = "file_bugzilla_bug"
 
+// The tasks that lend a machine to somebody and take it back.
+const (
+	Loan       = "loan"
+	ReturnLoan = "return_loan"
+)
+
+// IsLoan reports whether a task is about a loan, and may have words to go with it.
+func IsLoan(name string) bool { return name == Loan || name == ReturnLoan }
+
+// MayDrain reports whether a task can drain the worker first: one that changes nothing
+// need not, and a loan is a quarantine itself.
+func MayDrain(name string) bool { return !IsRead(name) && !IsLoan(name) }
+
+// mostWhy bounds what a loan is for, in bytes.
+const mostWhy = 200
+
+// WhyProblem says what is wrong with the words that go with a task; "" if nothing.
+func WhyProblem(task, why string) string {
+	switch {
+	case why == "":
+		return ""
+	case !IsLoan(task):
+		return "is for " + Loan + " and " + ReturnLoan + " only"
+	case len(why) > mostWhy || !utf8.ValidString(why) || strings.ContainsFunc(why, unicode.IsControl):
+		return fmt.Sprintf("must be one line of at most %d bytes", mostWhy)
+	}
+	return ""
+}
+
 // tasks is every name roller knows. A new one is a line here, its step in
 // package workflows and its activity.
 var tasks = []task{
@@ -25,6 +58,8 @@ var tasks = []task{
 	{name: "ipmi_status", read: true},
 	{name: "ipmi_list", read: true},
 	{name: "reimage"},
+	{name: Loan},
+	{name: ReturnLoan},
 	{name: "ssh_reboot", rung: true},
 	{name: "ipmi_reset", rung: true},
 	{name: "ipmi_cycle", rung: true},

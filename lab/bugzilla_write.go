@@ -70,12 +70,25 @@ func (b *Bugzilla) aliasProblem(alias string) string {
 	return ""
 }
 
-// update knows a new status and more bugs to block; all of it is checked
-// before any of it is done.
+// update knows a new status with its resolution, a comment and more bugs to block; all
+// of it is checked before any of it is done.
 func (b *Bugzilla) update(bug *BugzillaBug, body map[string]any) bugzillaAnswer {
 	status, changes := body["status"].(string)
 	if _, ok := openStatus[status]; changes && !ok {
 		return bugzillaRefuse(http.StatusNotFound, 51, fmt.Sprintf("There is no status named '%s'.", status))
+	}
+	resolution, _ := body["resolution"].(string)
+	switch closes := changes && !openStatus[status]; {
+	case closes && resolution == "" && bug.Resolution == "":
+		return bugzillaRefuse(http.StatusBadRequest, 121, "A valid resolution is required to mark bugs as "+status+".")
+	case resolution != "" && !slices.Contains(resolutions, resolution):
+		return bugzillaRefuse(http.StatusNotFound, 51, fmt.Sprintf("There is no resolution named '%s'.", resolution))
+	case resolution != "" && !closes:
+		return bugzillaRefuse(http.StatusBadRequest, 122, "You cannot set a resolution for open bugs.")
+	}
+	said, _ := body["comment"].(map[string]any)
+	if text, _ := said["body"].(string); len(text) > maxComment {
+		return bugzillaRefuse(http.StatusBadRequest, 114, "Comments cannot be longer than 65535 characters.")
 	}
 	blocks, _ := body["blocks"].(map[string]any)
 	more, _ := blocks["add"].([]any)
@@ -91,7 +104,10 @@ func (b *Bugzilla) update(bug *BugzillaBug, body map[string]any) bugzillaAnswer 
 		ids = append(ids, int(id))
 	}
 	if changes {
-		bug.Status, bug.Resolution = status, ""
+		bug.Status, bug.Resolution = status, resolution
+	}
+	if text, _ := said["body"].(string); strings.TrimSpace(text) != "" {
+		bug.Comments = append(bug.Comments, strings.TrimSpace(text))
 	}
 	for _, id := range ids {
 		if !slices.Contains(bug.Blocks, id) {
@@ -100,6 +116,9 @@ func (b *Bugzilla) update(bug *BugzillaBug, body map[string]any) bugzillaAnswer 
 	}
 	return bugzillaReply(http.StatusOK, map[string]any{"bugs": []any{map[string]any{"id": bug.ID, "changes": map[string]any{}}}})
 }
+
+// resolutions are those that Bugzilla comes with.
+var resolutions = []string{"FIXED", "INVALID", "WONTFIX", "DUPLICATE", "WORKSFORME"}
 
 func bugComments(bug *BugzillaBug) bugzillaAnswer {
 	list := []any{}

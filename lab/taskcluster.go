@@ -30,6 +30,7 @@ const (
 type Taskcluster struct {
 	ClaimLife time.Duration // set before Start; 20 minutes
 	ClaimPoll time.Duration // set before Start; 20 seconds
+	OldQueue  bool          // set before Start; its queue is v44's in all, and knows no note of a quarantine
 	*Auth
 
 	calls  []call

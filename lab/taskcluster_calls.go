@@ -191,7 +191,7 @@ func (t *Taskcluster) wellFormed(c call, in *asked) error {
 	case c.input != nil && json.Unmarshal(in.raw, &in.body) != nil:
 		err = errors.New("the body is not a JSON object")
 	case c.input != nil:
-		err = conforms(c.input, json.RawMessage(in.raw))
+		err = conforms(c.input, json.RawMessage(t.withoutNote(c, in)))
 	}
 	if err == nil {
 		return nil

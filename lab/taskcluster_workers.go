@@ -1,8 +1,11 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -10,6 +13,7 @@ import (
 type queueWorkerState struct {
 	quarantined time.Time // zero: it never was
 	set         int       // how often its quarantine was set
+	notes       []string  // what was noted with it, the newest last
 	recent      []any     // the tasks that it claimed, the newest last
 }
 
@@ -41,6 +45,9 @@ func (t *Taskcluster) worker(c call, in *asked) (any, error) {
 	if c.name == "queue.quarantineWorker" {
 		w.quarantined, _ = time.Parse(time.RFC3339, fmt.Sprint(in.body["quarantineUntil"]))
 		w.set++
+		if note, ok := in.body["quarantineInfo"].(string); ok {
+			w.notes = append(w.notes, note)
+		}
 	}
 	recent := w.recent
 	if recent == nil {
@@ -55,6 +62,30 @@ func (t *Taskcluster) worker(c call, in *asked) (any, error) {
 		answer["quarantineUntil"] = stamp(w.quarantined)
 	}
 	return answer, nil
+}
+
+// mostNote is how long a quarantine's note may be, in characters, as later services
+// have it (services/queue, quarantine-worker-request.yml).
+const mostNote = 4000
+
+// withoutNote is a request without what v44 did not know yet: the note of a quarantine,
+// where the deployment is of a later time.
+func (t *Taskcluster) withoutNote(c call, in *asked) []byte {
+	note, ok := in.body["quarantineInfo"].(string)
+	if t.OldQueue || c.name != "queue.quarantineWorker" || !ok || len(note) > mostNote {
+		return in.raw
+	}
+	rest := maps.Clone(in.body)
+	delete(rest, "quarantineInfo")
+	text, _ := json.Marshal(rest) // what was decoded can be encoded
+	return text
+}
+
+// Notes returns what was noted with a worker's quarantines, the newest last.
+func (t *Taskcluster) Notes(queue, group, id string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.workers[queue+"/"+group+"/"+id].notes)
 }
 
 // AddWorker makes a worker known, with a quarantine if until is not zero.

@@ -38,7 +38,7 @@ func (s *Starter) request(r Request, name config.Name) (*workflowservice.StartWo
 	}
 	input, err := payloads.ToPayloads(workflows.Job{
 		WorkerID: name.WorkerID, WorkerGroup: name.WorkerGroup, ClientID: r.ClientID,
-		ProvisionerID: r.ProvisionerID, WorkerType: r.WorkerType, HTTPOrigin: r.HTTPOrigin, Drain: r.Drain,
+		ProvisionerID: r.ProvisionerID, WorkerType: r.WorkerType, HTTPOrigin: r.HTTPOrigin, Drain: r.Drain, Why: r.Why, NoReimage: r.NoReimage,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the job: %w", err)

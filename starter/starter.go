@@ -26,6 +26,8 @@ type Request struct {
 	WorkerType    string
 	HTTPOrigin    string
 	Drain         *bool    // whether the worker is drained first; nil: as the inventory says
+	Why           string   // what a loan is for
+	NoReimage     bool     // a machine on loan is returned as it is
 	Bulk          bool     // nobody waits for it: it lets every other job go first
 	NoStart       bool     // an exclusive job is joined, or found as a repeat's, but none is started
 	Repeats       []Repeat // by which a repeat of this request is known, the surest first; none makes each request a new one

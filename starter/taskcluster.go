@@ -43,6 +43,7 @@ func (s TaskJobs) Ask(ctx context.Context, ask workflows.JobAsk) (workflows.JobR
 	request := Request{
 		Task: ask.Task, WorkerID: ask.WorkerID, WorkerGroup: ask.WorkerGroup, ClientID: ask.ClientID, Bulk: ask.Bulk,
 		Drain: ask.Drain, ProvisionerID: ask.ProvisionerID, WorkerType: ask.WorkerType,
+		Why: ask.Why, NoReimage: ask.NoReimage,
 		Repeats: []Repeat{{Key: ask.Key, For: repeatClaim}},
 	}
 	job, err := s.Start(ctx, request)

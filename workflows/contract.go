@@ -106,6 +106,10 @@ type Job struct {
 	// Drain says whether the worker is taken out of Taskcluster's work first; without
 	// it the inventory says so.
 	Drain *bool `json:"drain,omitempty"`
+	// Why is what a loan is for, in the words of whoever asks. It becomes public.
+	Why string `json:"why,omitempty"`
+	// NoReimage has a machine returned as it is.
+	NoReimage bool `json:"no_reimage,omitempty"`
 }
 
 // Outcome says how a job or one attempt of it ended.

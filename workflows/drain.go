@@ -62,25 +62,34 @@ func (r *run) drain(ctx workflow.Context) error {
 		return temporal.NewNonRetryableApplicationError("not drained, and nothing was done: "+q.Failed, NotDrainedError, nil)
 	}
 	r.show(ctx, "waiting for the task that the worker runs")
+	drained, err := r.awaitDrained(ctx)
+	if err != nil {
+		return err
+	}
+	r.conclude(ctx, Done, "quarantined; "+drained)
+	return nil
+}
+
+// awaitDrained waits for the task that the worker runs, and says what became of it.
+func (r *run) awaitDrained(ctx workflow.Context) (string, error) {
 	var drained activities.Drained
 	d := r.plan.Drain
-	err = workflow.ExecuteActivity(forDrain(ctx, d.Settle.D()+d.Limit.D(), r.plan.Timing.Heartbeat.D()), a.AwaitDrained,
+	err := workflow.ExecuteActivity(forDrain(ctx, d.Settle.D()+d.Limit.D(), r.plan.Timing.Heartbeat.D()), a.AwaitDrained,
 		activities.Draining{Worker: r.taskWorker(), Settle: d.Settle, Limit: d.Limit}).Get(ctx, &drained)
 	if err != nil && cancelled(ctx, err) {
-		return err
+		return "", err
 	}
 	if err != nil {
 		drained.Why = "not waited for: " + reason(err)
 	}
-	r.conclude(ctx, Done, "quarantined; "+drained.Why)
-	return nil
+	return drained.Why, nil
 }
 
 // drains reports whether the worker is drained: as the request says, else as the
 // inventory does.
 func (r *run) drains() bool {
 	if r.in.Drain != nil {
-		return *r.in.Drain && exclusive(r.result.Task)
+		return *r.in.Drain && config.MayDrain(r.result.Task)
 	}
 	return r.plan.Drain.Always
 }
@@ -114,20 +123,10 @@ func (r *run) quarantine(ctx workflow.Context) (Quarantined, error) {
 		return q, nil
 	}
 	over := workflow.NewTimerWithOptions(ctx, quarantineWithin, workflow.TimerOptions{Summary: "a quarantine that is not there by then has failed"})
-	for {
-		err := r.hold(ctx)
-		if err == nil {
-			break
-		}
-		if !alreadyStarted(err) || over.IsReady() {
-			return q, err
-		}
-		pause := workflow.TimerOptions{Summary: "until an earlier job's quarantine is lifted"}
-		if err := workflow.NewTimerWithOptions(ctx, quarantineRetry, pause).Get(ctx, nil); err != nil {
-			return q, err
-		}
+	err := whenFree(ctx, over, func() error { return r.hold(ctx) })
+	if err != nil {
+		return q, err
 	}
-	var err error
 	workflow.NewSelector(ctx).
 		AddReceive(workflow.GetSignalChannel(ctx, QuarantinedSignal), func(c workflow.ReceiveChannel, _ bool) { c.Receive(ctx, &q) }).
 		AddFuture(over, func(f workflow.Future) {
@@ -137,6 +136,21 @@ func (r *run) quarantine(ctx workflow.Context) (Quarantined, error) {
 		}).
 		Select(ctx)
 	return q, err
+}
+
+// whenFree does what needs QuarantineID, as soon as no other run has it, and until a
+// timer is over.
+func whenFree(ctx workflow.Context, over workflow.Future, do func() error) error {
+	for {
+		err := do()
+		if err == nil || !alreadyStarted(err) || over.IsReady() {
+			return err
+		}
+		pause := workflow.TimerOptions{Summary: "until an earlier job's quarantine is lifted"}
+		if err := workflow.NewTimerWithOptions(ctx, quarantineRetry, pause).Get(ctx, nil); err != nil {
+			return err
+		}
+	}
 }
 
 // hold starts the run that holds the quarantine.

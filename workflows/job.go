@@ -32,6 +32,10 @@ func Step(ctx workflow.Context, in Job) (Result, error) {
 			return r.bugOnly(ctx)
 		case install:
 			return r.reimage(ctx)
+		case loan:
+			return r.lend(ctx)
+		case unloan:
+			return r.returnLoan(ctx)
 		default:
 			return r.climb(ctx, false)
 		}
@@ -48,6 +52,7 @@ type run struct {
 	toldOff bool
 	looked  bool                         // the last thing that happened was a full wait for the machine to come up
 	notices workflow.ChildWorkflowFuture // nil where nobody is told
+	loanRun workflow.Execution           // the loan that this job began
 	result  Result
 }
 

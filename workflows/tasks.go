@@ -21,6 +21,8 @@ const (
 	install             // one command, then down and a long wait for a machine that is being installed
 	read                // changes nothing
 	bug                 // Bugzilla
+	loan                // the machine is lent to somebody
+	unloan              // and taken back
 	ladder              // all rungs of REBOOT_METHODS
 )
 
@@ -32,7 +34,7 @@ type step struct {
 }
 
 // steps is every task by its name. A name that stands here can be a rung,
-// except for reads, an installation and the ladder itself.
+// except for reads, an installation, loans and the ladder itself.
 var steps = map[string]step{
 	"reboot":            {kind: ladder},
 	"ssh_reboot":        {command, a.SSHReboot, activities.Reboot},
@@ -48,6 +50,8 @@ var steps = map[string]step{
 	"moonshot_reset":    {command, a.MoonshotReset, activities.Reset},
 	"xenapi_reboot":     {offOn, a.XenPower, activities.Off},
 	"file_bugzilla_bug": {kind: bug},
+	config.Loan:         {kind: loan},
+	config.ReturnLoan:   {kind: unloan},
 	"ping":              {kind: read, activity: a.Ping},
 	"status":            {kind: read, activity: a.Status},
 	"ipmi_status":       {kind: read, activity: a.IPMIStatus},
@@ -100,6 +104,8 @@ func Register(r worker.WorkflowRegistry) {
 	}
 	r.RegisterWorkflowWithOptions(Turn, workflow.RegisterOptions{Name: TurnType})
 	r.RegisterWorkflowWithOptions(HoldQuarantine, workflow.RegisterOptions{Name: QuarantineType})
+	r.RegisterWorkflowWithOptions(OnLoan, workflow.RegisterOptions{Name: LoanType})
+	r.RegisterWorkflowWithOptions(LoanQuarantine, workflow.RegisterOptions{Name: LoanQuarantineType})
 	r.RegisterWorkflowWithOptions(Tell, workflow.RegisterOptions{Name: NoticeType})
 	r.RegisterWorkflowWithOptions(FileBug, workflow.RegisterOptions{Name: BugType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: SweepType})

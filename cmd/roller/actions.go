@@ -28,6 +28,8 @@ type action struct {
 	// act carries the action out on the one machine of an inventory, in this
 	// terminal, and returns what there is to say.
 	act func(ctx context.Context, d *direct) (string, error)
+	// asks gives the action the options that its job has; nil where it has none.
+	asks func(cmd *cobra.Command, how *following)
 }
 
 // dialect is how the old service's command line named a kind of device.
@@ -83,6 +85,22 @@ It waits for no job. Where Temporal cannot be reached, it says so, and all else 
 		long: `Set network boot for the next boot only (by Redfish where the machine has an iLO, else by IPMI), read that back, power-cycle the machine, and wait up to REIMAGE_TIMEOUT until it answers ping and SSH and has stayed up for REIMAGE_SETTLE: a job on a machine of the inventory.
 What the network installs is the network's business. A network boot that was not used is cleared at the end, whatever that is. The new system's SSH host key is most often another one, and must be put into SSH_KNOWN_HOSTS_FILE.`,
 		example: "roller reimage ms1-10 mdc1",
+	},
+	{
+		name:  config.Loan,
+		short: "Lend a machine to somebody: quarantine its worker, and file the loan's bug",
+		long: `Quarantine the machine's worker in Taskcluster's queue, with a note, wait for the task that it runs (DRAIN_LIMIT), and file a bug for the loan, which blocks the machine's tracker bug. It stays so until return_loan: a job that drains the worker meanwhile puts the loan's quarantine back.
+A machine that is on loan already stays so, and its bug says who asked, too.`,
+		example: "roller loan ms1-10 mdc1 --why \"bug 123456, for jdoe\"",
+		asks:    func(cmd *cobra.Command, how *following) { queueFlag(cmd, how); loanFlag(cmd, how) },
+	},
+	{
+		name:  config.ReturnLoan,
+		short: "ERASE a machine that is on loan, give its worker work again, and close the loan's bug",
+		long: `Reimage the machine as the action reimage does, and when it is back, put its worker's quarantine back to what it was before the loan and close the loan's bug. A machine whose reimage failed stays quarantined and on loan, and the bug says so: whoever had it could do what they liked to it. --no-reimage lifts the quarantine of a machine as it is.
+A machine that is not on loan is refused.`,
+		example: "roller return_loan ms1-10 mdc1\nroller return_loan ms1-10 mdc1 --no-reimage --why \"reimaged by hand\"",
+		asks:    func(cmd *cobra.Command, how *following) { loanFlag(cmd, how); noReimageFlag(cmd, how) },
 	},
 	{
 		name:    "ssh_reboot",
@@ -186,6 +204,9 @@ func (a action) command(logger *slog.Logger, environ []string) *cobra.Command {
 			directFlag(cmd, o)
 		}
 	}
+	if a.asks != nil {
+		a.asks(cmd, &o.how)
+	}
 	for spelled, name := range config.Spellings() {
 		if name == a.name {
 			cmd.Aliases = append(cmd.Aliases, spelled)
@@ -240,5 +261,5 @@ func (a action) run(cmd *cobra.Command, logger *slog.Logger, o *options, args []
 	case named:
 		return usage("%s with an address of its own acts from this terminal, past Temporal and the lock on the machine: say --direct if that is meant", a.name)
 	}
-	return a.job(cmd, cfg, logger, args)
+	return a.job(cmd, cfg, logger, o, args)
 }

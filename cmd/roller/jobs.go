@@ -47,12 +47,26 @@ type following struct {
 	output       string
 	drain        *bool  // nil: as the inventory says
 	queue        string // the worker's task queue; "": as the inventory says
+	why          string // what a loan is for
+	noReimage    bool   // a machine on loan is returned as it is
+}
+
+// loanFlag is that of the tasks about a loan.
+func loanFlag(cmd *cobra.Command, how *following) {
+	cmd.Flags().StringVar(&how.why, "why", "", "of loan and return_loan: what it is for; it becomes public, in the loan's bug")
+}
+
+func noReimageFlag(cmd *cobra.Command, how *following) {
+	cmd.Flags().BoolVar(&how.noReimage, "no-reimage", false, "of return_loan: the machine takes work again as it is")
 }
 
 // drainFlags are those by which a job is drained first, or not.
 func drainFlags(cmd *cobra.Command, how *following) {
 	cmd.Flags().Var(optionalBool{&how.drain}, "drain", "take the worker out of Taskcluster's work first, and wait for its task; --drain=false does not; without it the inventory says so")
 	cmd.Flags().Lookup("drain").NoOptDefVal = "true"
+}
+
+func queueFlag(cmd *cobra.Command, how *following) {
 	cmd.Flags().StringVar(&how.queue, "queue", "", "the worker's task queue, `PROVISIONER/WORKER_TYPE`, where the inventory does not name it")
 }
 
@@ -82,7 +96,18 @@ func (optionalBool) Type() string { return "bool" }
 
 // request is the request for a task, a worker ID and a group.
 func (how following) request(args []string) (starter.Request, error) {
-	r := starter.Request{Task: args[0], WorkerID: args[1], WorkerGroup: args[2], Bulk: how.bulk, Drain: how.drain}
+	r := starter.Request{
+		Task: args[0], WorkerID: args[1], WorkerGroup: args[2], Bulk: how.bulk, Drain: how.drain, Why: how.why, NoReimage: how.noReimage,
+	}
+	if problem := config.WhyProblem(r.Task, r.Why); problem != "" {
+		return r, usage("--why %s", problem)
+	}
+	if r.NoReimage && r.Task != config.ReturnLoan {
+		return r, usage("--no-reimage is for %s only", config.ReturnLoan)
+	}
+	if r.Drain != nil && *r.Drain && !config.MayDrain(r.Task) {
+		return r, usage("--drain is nothing that %s can do", r.Task)
+	}
 	if how.queue == "" {
 		return r, nil
 	}
@@ -117,6 +142,9 @@ shown as it is climbed, and the exit status tells the outcome (docs/commands.md)
 	cmd.Flags().BoolVarP(&how.follow, "follow", "f", false, "show the ladder as it is climbed; the exit status tells the outcome")
 	cmd.Flags().BoolVar(&how.bulk, "bulk", false, "nobody waits for it: every other job goes first")
 	drainFlags(cmd, &how)
+	queueFlag(cmd, &how)
+	loanFlag(cmd, &how)
+	noReimageFlag(cmd, &how)
 	addOutput(cmd, &how.output)
 	addAPI(cmd)
 	return cmd

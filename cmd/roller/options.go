@@ -22,6 +22,7 @@ type options struct {
 	explicit []string // names of the flags that describe a machine
 	environ  []string
 	in       io.Reader
+	how      following // of the job
 	errOut   io.Writer
 
 	count     int

@@ -63,7 +63,7 @@ func (a action) carryOut(cmd *cobra.Command, cfg *config.Config, o *options, m c
 }
 
 // job starts the action's job, or joins it, and follows it.
-func (a action) job(cmd *cobra.Command, cfg *config.Config, logger *slog.Logger, args []string) error {
+func (a action) job(cmd *cobra.Command, cfg *config.Config, logger *slog.Logger, o *options, args []string) error {
 	name, err := nameOf(cfg, args)
 	if err != nil {
 		return err
@@ -72,7 +72,8 @@ func (a action) job(cmd *cobra.Command, cfg *config.Config, logger *slog.Logger,
 	if err := checkStart(job); err != nil {
 		return usage("%w", err)
 	}
-	return startJob(cmd, logger, job, following{follow: true, output: outputText})
+	o.how.follow, o.how.output = true, outputText
+	return startJob(cmd, logger, job, o.how)
 }
 
 // nameOf is the machine's name as far as this process can know it: by its
