@@ -80,6 +80,47 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A cancel ends the job at each step of the drain, and nothing is sent: the run that
+// holds the quarantine sees that the job has closed.
+func TestDrainIsCancelled(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		task   string
+		answer *Quarantined // of the run that holds the quarantine
+		after  time.Duration
+	}{
+		"while it is set":                           {task: "reboot", after: 15 * time.Second},
+		"while the task is waited for":              {task: "reboot", answer: &Quarantined{}, after: 15 * time.Second},
+		"of a single command":                       {task: "ipmi_off", answer: &Quarantined{}, after: 15 * time.Second},
+		"of a bug, which no cancel would keep back": {task: "file_bugzilla_bug", answer: &Quarantined{}, after: 15 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, test.task, test.task)
+			w.takes = map[string]time.Duration{"AwaitDrained": time.Hour}
+			w.env.OnWorkflow(QuarantineType, mock.Anything, mock.Anything).Return(func(ctx workflow.Context, in QuarantineInput) error {
+				if test.answer != nil {
+					_ = workflow.SignalExternalWorkflow(ctx, in.Job.WorkflowID, in.Job.RunID, QuarantinedSignal, *test.answer).Get(ctx, nil)
+				}
+				return nil
+			}).Maybe()
+			w.env.OnActivity(a.AwaitDrained, mock.Anything, mock.Anything).Return(activities.Drained{Why: "over"}, nil).AfterFn(w.taking("AwaitDrained")).Maybe()
+			w.env.RegisterDelayedCallback(w.env.CancelWorkflow, test.after)
+			w.env.ExecuteWorkflow(test.task, Job{WorkerID: "ms1-10", WorkerGroup: "mdc1", Drain: new(true), ProvisionerID: "p", WorkerType: "w"})
+			require.True(t, temporal.IsCanceledError(w.env.GetWorkflowError()), "%v", w.env.GetWorkflowError())
+			require.Empty(t, w.commands)
+			require.Empty(t, w.bugs)
+			value, err := w.env.QueryWorkflow(ProgressQuery)
+			require.NoError(t, err)
+			var r Result
+			require.NoError(t, value.Get(&r))
+			require.Equal(t, Cancelled, r.Outcome)
+			require.Equal(t, []Outcome{Cancelled}, outcomes(r))
+			require.Equal(t, test.after, r.EndedAt.Sub(r.StartedAt).Round(time.Second), "at once")
+		})
+	}
+}
+
 // What was there before is read before anything is set, and put back whatever
 // becomes of the job, of the setting, and of the run itself.
 func TestHoldQuarantine(t *testing.T) {

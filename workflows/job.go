@@ -87,7 +87,7 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 		return r.end(ctx, err)
 	}
 	r.notify(ctx)
-	if err := r.drain(ctx); err != nil {
+	if err := join2(r.drain(ctx), ctx.Err()); err != nil { // cancelled by now: nothing is begun
 		return r.end(ctx, err)
 	}
 	return r.end(ctx, do(ctx, r))
