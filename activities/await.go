@@ -14,11 +14,17 @@ type waitProgress struct {
 
 // until returns when a wait ends, over all its attempts.
 func until(ctx context.Context, timeout time.Duration) waitProgress {
+	p := resumeWait(ctx, timeout)
+	beat(ctx, p)
+	return p
+}
+
+// resumeWait is until for whoever tells the server of it himself.
+func resumeWait(ctx context.Context, timeout time.Duration) waitProgress {
 	var p waitProgress
 	if !resumed(ctx, &p) || p.Until.IsZero() {
 		p.Until = time.Now().Add(timeout)
 	}
-	beat(ctx, p)
 	return p
 }
 
@@ -61,7 +67,7 @@ func (a *Activities) AwaitUp(ctx context.Context, in Watch) (Sight, error) {
 	if err != nil {
 		return Sight{}, fail(err)
 	}
-	p := until(ctx, in.Timeout.D())
+	p := resumeWait(ctx, in.Timeout.D())
 	w := &waiter{a: a, m: in.Baseline.seen(m), base: in.Baseline, seen: a.lookOutFor(ctx, m, in.Baseline)}
 	defer a.leave(w.seen)
 	sight, err := w.wait(ctx, p)

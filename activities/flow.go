@@ -261,7 +261,7 @@ func (t *try) send(ctx context.Context) error {
 		t.res.Unknown = err.Error()
 	}
 	t.progress.Phase = Watching
-	_ = t.pulse.set(ctx, t.progress) // that it is sending the server knows
+	t.pulse.note(t.progress) // that it is sending the server knows, which decides all
 	return nil
 }
 

@@ -99,6 +99,14 @@ func (p *pulse) set(ctx context.Context, details Progress) error {
 	return p.tell(ctx)
 }
 
+// note changes what the heartbeats say, from the next one on: what decides nothing is
+// worth no write to Temporal's database.
+func (p *pulse) note(details Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.details = details
+}
+
 func (p *pulse) beat(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -153,6 +153,19 @@ func TestWhatWasNotSentIsTakenBack(t *testing.T) {
 	require.Len(t, over.told, 2, "nobody listens any more")
 }
 
+// That a command was sent costs no heartbeat: the next one says so.
+func TestThatItWatchesIsSaidWithTheNextHeartbeat(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	a := aboutToSend(s)
+	require.NoError(t, a.ready(t.Context()))
+	a.progress.Phase = Watching
+	a.pulse.note(a.progress)
+	require.Equal(t, []Phase{Sending}, s.told)
+	a.pulse.beat(t.Context())
+	require.Equal(t, []Phase{Sending, Watching}, s.told)
+}
+
 // In Temporal's own environment: heartbeats go to the server in order, the first
 // one at once, and what they say is what the next attempt and the workflow read.
 func TestHeartbeatsOfACommand(t *testing.T) {
@@ -161,9 +174,9 @@ func TestHeartbeatsOfACommand(t *testing.T) {
 		err  error
 		want []Phase
 	}{
-		"sent":     {nil, []Phase{Preparing, Sending, Watching}},
+		"sent":     {nil, []Phase{Preparing, Sending}},
 		"not sent": {notSent("busy"), []Phase{Preparing, Sending, Preparing}},
-		"unknown":  {errors.New("what is this"), []Phase{Preparing, Sending, Watching}},
+		"unknown":  {errors.New("what is this"), []Phase{Preparing, Sending}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -42,7 +42,9 @@ type waitProbe struct {
 
 // wait sends a probe each interval, without waiting for the end of the one before,
 // so that a machine is seen within an interval of its coming; until it is up, the
-// site cannot be seen, or the time is over.
+// site cannot be seen, or the time is over. The first heartbeat comes with the second
+// probe: of a machine that is up nobody needs to know for how long it would have been
+// waited for.
 func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 	over := time.NewTimer(time.Until(p.Until))
 	beats := time.NewTicker(heartbeatEvery(ctx))
@@ -66,6 +68,9 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 		case <-beats.C:
 			beat(ctx, p)
 		case <-probes.C:
+			if w.begun == 1 {
+				beat(ctx, p)
+			}
 			w.probe(ctx, &running)
 		case probed := <-w.probed:
 			w.pending--

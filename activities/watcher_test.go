@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -229,6 +230,22 @@ func TestAwaitUp(t *testing.T) {
 		require.True(t, sight.Done && sight.Up && !sight.UpAt.IsZero())
 		require.False(t, sight.Rebooted)
 		require.Equal(t, "answers probes and ssh", sight.Evidence)
+	})
+	t.Run("is told of once it is not up at once", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, lab.Spec{NoSSH: true})
+		for record, beats := range map[string]bool{".": false, "xx.": true} {
+			r.Prober = &script{record: record}
+			r.Config.Ladder.DownProbes = 1
+			told := false
+			_, err := execute(t, r.AwaitUp, r.watchFor(time.Minute, Baseline{}), call{onBeat: func(v converter.EncodedValues) {
+				var p waitProgress
+				require.NoError(t, v.Get(&p))
+				told = !p.Until.IsZero()
+			}})
+			require.NoError(t, err)
+			require.Equal(t, beats, told, record)
+		}
 	})
 	t.Run("comes back with another boot id", func(t *testing.T) {
 		t.Parallel()
