@@ -21,11 +21,15 @@ const maxAnswer = 4 << 20
 // could repeat a question, and with it the Authorization value.
 type bounded struct{ client *http.Client }
 
+// kept is how many idle connections are kept: net/http's default is two, and each
+// further request at the same time would begin with a handshake.
+const kept = 100
+
 func newBounded(timeout time.Duration) bounded {
 	return bounded{&http.Client{
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: kept, ForceAttemptHTTP2: true},
 	}}
 }
 

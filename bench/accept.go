@@ -21,7 +21,7 @@ import (
 // `roller api`, and starts bare workflows by Temporal's client at the same
 // concurrency. There is no worker: a start is all that is measured.
 func accept(ctx context.Context, b *bench) (row Row, err error) {
-	posts, atOnce := pick(b, 50, 1000), 64
+	posts, atOnce := pick(b, 50, 1000), 32
 	row.Setup = fmt.Sprintf("%d POSTs of `reboot` a round, %d at once, each signed anew and for another machine of the inventory", posts, atOnce)
 	list, prefix, err := b.inventory((b.rounds + 1) * posts)
 	if err != nil {

@@ -27,10 +27,12 @@ func (v *Inventory) Machines() []Machine {
 	for _, m := range v.machines {
 		sorted = append(sorted, *m)
 	}
-	slices.SortFunc(sorted, func(a, b Machine) int {
-		return cmp.Or(cmp.Compare(a.WorkerGroup, b.WorkerGroup), cmp.Compare(a.WorkerID, b.WorkerID))
-	})
+	slices.SortFunc(sorted, byName)
 	return sorted
+}
+
+func byName(a, b Machine) int {
+	return cmp.Or(cmp.Compare(a.WorkerGroup, b.WorkerGroup), cmp.Compare(a.WorkerID, b.WorkerID))
 }
 
 // Lookup returns the machine of a canonical name. It fails when the inventory
@@ -52,15 +54,24 @@ func (v *Inventory) Resolve(workerID, workerGroup string) (Machine, error) {
 	if group == AnyGroup {
 		group = ""
 	}
-	if group != "" && !slices.Contains(v.groups(), group) {
-		return Machine{}, fmt.Errorf("worker group %q is not in the inventory (%s)", group, v.known())
+	if m, ok := v.machines[Name{WorkerID: id, WorkerGroup: group}]; ok && !strings.Contains(id, ".") { // no full host name
+		return *m, nil
 	}
+	known := group == ""
 	var found []Machine
-	for _, m := range v.Machines() {
-		if (m.WorkerID == id || m.FQDN == id) && (group == "" || m.WorkerGroup == group) {
-			found = append(found, m)
+	for _, m := range v.machines {
+		if group != "" && m.WorkerGroup != group {
+			continue
+		}
+		known = true
+		if m.WorkerID == id || m.FQDN == id {
+			found = append(found, *m)
 		}
 	}
+	if !known {
+		return Machine{}, fmt.Errorf("worker group %q is not in the inventory (%s)", group, v.known())
+	}
+	slices.SortFunc(found, byName)
 	return only(found, id, group)
 }
 

@@ -40,10 +40,10 @@ func (r *Reused) Error() string {
 var ErrCrowded = errors.New("too many requests have joined the running job")
 
 // first looks for the job that an earlier request with one of the keys got. The
-// job that a request started has the keys in a search attribute; one that was
-// joined has them as request IDs. (The machine's last job is compared by
-// Temporal itself when a start reaches it; visibility, which is asked here,
-// follows within a moment.)
+// job that a request started has the first of its keys as its request ID and, unless
+// that is bound to it, all of them in a search attribute; one that was joined has them
+// as request IDs. (The machine's last job is compared by Temporal itself when a start
+// reaches it; visibility, which is asked here, follows within a moment.)
 func (s *Starter) first(ctx context.Context, r Request, name config.Name, workflowID string) (Job, error) {
 	if len(r.Repeats) == 0 {
 		return Job{}, nil
@@ -72,9 +72,7 @@ func (s *Starter) first(ctx context.Context, r Request, name config.Name, workfl
 // repeat, as that of most does: there is none, or it ended too long ago. A question
 // to visibility costs Temporal more than the start itself. False is "not known".
 func (s *Starter) isNew(ctx context.Context, r Request, name config.Name, workflowID string) (bool, error) {
-	elsewhere := slices.ContainsFunc(r.Repeats, func(repeat Repeat) bool { return !repeat.Bound })
-	// What another spelling means the inventory says, which may have changed meanwhile.
-	if elsewhere || config.IsRead(r.Task) || !strings.EqualFold(r.WorkerID, name.WorkerID) || !strings.EqualFold(r.WorkerGroup, name.WorkerGroup) {
+	if !r.bound(name) {
 		return false, nil
 	}
 	answer, err := s.client.DescribeWorkflowExecution(ctx, workflowID, "")
@@ -87,6 +85,16 @@ func (s *Starter) isNew(ctx context.Context, r Request, name config.Name, workfl
 	info := answer.GetWorkflowExecutionInfo()
 	return info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING &&
 		info.GetCloseTime().AsTime().Before(time.Now().Add(-longest(r.Repeats))), nil
+}
+
+// bound reports whether a repeat of this request can only have been answered by a job
+// under this very machine's ID, which has the key as its request ID.
+func (r Request) bound(name config.Name) bool {
+	if len(r.Repeats) != 1 || !r.Repeats[0].Bound {
+		return false
+	}
+	// What another spelling means the inventory says, which may have changed meanwhile.
+	return !config.IsRead(r.Task) && strings.EqualFold(r.WorkerID, name.WorkerID) && strings.EqualFold(r.WorkerGroup, name.WorkerGroup)
 }
 
 // longest is how long after a job's end a repeat of a request that it answered may come.

@@ -87,7 +87,7 @@ func attributes(r Request, name config.Name) (*commonpb.SearchAttributes, error)
 	for _, repeat := range r.Repeats {
 		keys = append(keys, repeat.Key)
 	}
-	if len(keys) > 0 {
+	if len(keys) > 0 && !r.bound(name) { // whoever looks for a bound one knows the job's ID: no index is needed
 		values[workflows.AttrRequest] = keys
 	}
 	fields := map[string]*commonpb.Payload{}
