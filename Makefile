@@ -86,7 +86,9 @@ bench: build $(TEMPORAL) ## roller beside baselines: the table of docs/performan
 .PHONY: test
 test: $(TEMPORAL) $(BIN)/tctl ## every test that needs no root
 	@echo "==> testing (race detector on, shuffled)"
-	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 30m ./...
+	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 30m $$(go list ./... | grep -v /lab/e2e)
+	@echo "==> testing roller's processes end to end, with the machine to themselves"
+	ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -race -shuffle=on -parallel 8 -timeout 30m ./lab/e2e
 
 HISTORIES := $(CURDIR)/workflows/testdata/histories/$(RELEASE)
 .PHONY: history
