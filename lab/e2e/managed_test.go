@@ -124,7 +124,7 @@ func (s *site) setsUpByHand(t *testing.T, m *managed) {
 	require.Eventually(t, func() bool { // every part of the server knows of it
 		_, err := s.client.OperatorService().ListSearchAttributes(t.Context(), &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 		return err == nil
-	}, time.Minute, 200*time.Millisecond)
+	}, enough, 200*time.Millisecond)
 
 	const missing = "RollerClientId=Keyword, RollerOff=Keyword, RollerOutcome=Keyword, RollerRequest=KeywordList, RollerRung=Keyword, RollerTask=Keyword, RollerWorkerGroup=Keyword, RollerWorkerId=Keyword"
 	for _, listed := range []bool{true, false} {
@@ -143,7 +143,7 @@ func (s *site) setsUpByHand(t *testing.T, m *managed) {
 		require.Eventually(t, func() bool { // every part of the server knows of them
 			said, err = s.setsUp(t, namespace)
 			return err == nil
-		}, time.Minute, 200*time.Millisecond, "%s", said)
+		}, enough, 200*time.Millisecond, "%s", said)
 		require.Contains(t, said, "namespace by-hand keeps closed jobs for 7 days, and may not be changed from here: by hand, make it 30")
 		require.Contains(t, said, "search attributes are there")
 		require.Contains(t, said, "schedule power_on_left "+schedule)
