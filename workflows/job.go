@@ -240,7 +240,7 @@ func reason(err error) string {
 	}
 	if late {
 		when := ""
-		if lostUnsent(err) {
+		if lostUnsent(err) && t.HasLastHeartbeatDetails() { // one that sends nothing tells nothing
 			when = " before it sent anything"
 		}
 		return "the worker was lost or took too long" + when + " (" + strings.ToLower(t.TimeoutType().String()) + " timeout)"

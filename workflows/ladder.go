@@ -167,13 +167,12 @@ func neverSent(err error, out activities.CommandResult) bool {
 }
 
 // lostUnsent reports whether a command's worker was lost before it sent anything:
-// the last that the server heard of the attempt is that it was preparing, and
-// nothing goes out before the server has heard that it will. Without any word of
-// it, it may have been sent.
+// the last that the server heard of the attempt is that it was preparing, or
+// nothing at all, and nothing goes out before the server has stored that it will.
 func lostUnsent(err error) bool {
 	var p activities.Progress
 	t, ok := errors.AsType[*temporal.TimeoutError](err)
-	return ok && t.HasLastHeartbeatDetails() && t.LastHeartbeatDetails(&p) == nil && p.Phase == activities.Preparing
+	return ok && (!t.HasLastHeartbeatDetails() || t.LastHeartbeatDetails(&p) == nil && p.Phase == activities.Preparing)
 }
 
 // carryOut runs the activity of a command. A worker that is lost before it has
