@@ -26,12 +26,15 @@ type waiting struct {
 }
 
 // waitEnv is what roller has by default, with an end that no machine reaches.
-func waitEnv() map[string]string {
+func (b *bench) waitEnv() map[string]string {
 	return map[string]string{
-		"PROBE_INTERVAL": "1s", "PROBE_TIMEOUT": "2s", "DOWN_TIMEOUT": "4m", "UP_TIMEOUT": "1h", "HEARTBEAT_TIMEOUT": "120s",
+		"PROBE_INTERVAL": "1s", "PROBE_TIMEOUT": "2s", "DOWN_TIMEOUT": "4m", "UP_TIMEOUT": "1h", "HEARTBEAT_TIMEOUT": pick(b, "10s", "120s"),
 		"CANARIES": "*=" + canaryAddr, "WORKER_STOP_TIMEOUT": "2s", "SSH_TIMEOUT": "30s",
 	}
 }
+
+// cache is how many jobs the worker keeps in memory.
+func (b *bench) cache() int { return pick(b, 5, 1000) }
 
 // canaryAddr answers always.
 const canaryAddr = "10.127.0.1"
@@ -54,8 +57,8 @@ func (b *bench) wait(ctx context.Context, name string, machines int) (w *waiting
 		return w, err
 	}
 	w.metrics = "127.0.0.1:" + strconv.Itoa(port)
-	maps.Copy(env, waitEnv())
-	env["METRICS_ADDR"] = w.metrics
+	maps.Copy(env, b.waitEnv())
+	env["METRICS_ADDR"], env["WORKFLOW_CACHE"] = w.metrics, strconv.Itoa(b.cache())
 	if w.site, err = b.site(ctx, name, fleet{env: env}); err != nil {
 		return w, err
 	}
@@ -130,7 +133,7 @@ const (
 // inFlight measures what a worker needs that waits for so many machines at once.
 func inFlight(ctx context.Context, b *bench) (row Row, err error) {
 	row.Setup = "one worker process, its machines silent after `ssh_reboot`, probed by ICMP each second and with a timeout of 2 s; " +
-		"`WORKFLOW_CACHE=2000`, `HEARTBEAT_TIMEOUT=120s`; over a minute"
+		"`WORKFLOW_CACHE=" + strconv.Itoa(b.cache()) + "`, `HEARTBEAT_TIMEOUT=120s`; each over a minute"
 	for waiting := range strings.SplitSeq(pick(b, "20", b.waiting), ",") {
 		machines, err := strconv.Atoi(waiting)
 		if err != nil {
@@ -155,7 +158,7 @@ func (b *bench) inFlight(ctx context.Context, machines int) (measures []Measure,
 	if err != nil {
 		return nil, err
 	}
-	over := pick(b, 5*time.Second, time.Minute)
+	over := pick(b, 10*time.Second, time.Minute)
 	before, err := w.look(ctx)
 	if err != nil {
 		return nil, err
@@ -169,6 +172,9 @@ func (b *bench) inFlight(ctx context.Context, machines int) (measures []Measure,
 	}
 	if n, err := w.awaited(ctx); err != nil || n != machines {
 		return nil, fmt.Errorf("only %d were waited for at the end (%w)", n, err)
+	}
+	if kept, err := metric(ctx, w.metrics, "temporal_sticky_cache_size", `workflow_type="reboot"`); err != nil || kept > float64(b.cache()) {
+		return nil, fmt.Errorf("%v jobs are in memory, and WORKFLOW_CACHE is %d (%w)", kept, b.cache(), err)
 	}
 	minutes := after.at.Sub(before.at).Minutes()
 	limits := map[int]*Limit{3000: atMost(mostFor3k), 10_000: atMost(mostMemory)}

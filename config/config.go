@@ -89,7 +89,7 @@ type Ladder struct {
 	CommandSlots  int      // COMMAND_SLOTS: commands and reads that one worker has at once, waiting for their turns or not, 5000
 	WatchSlots    int      // WATCH_SLOTS: machines that one worker waits for at once, 20000
 	WorkflowSlots int      // WORKFLOW_SLOTS: jobs that one worker moves on at once, 200
-	WorkflowCache int      // WORKFLOW_CACHE: jobs that one worker keeps in memory between their steps, 2000
+	WorkflowCache int      // WORKFLOW_CACHE: jobs that one worker keeps in memory between their steps, 1000
 	Pollers       int      // POLLERS: questions for work that one worker has open at each task queue, for each kind, 4
 }
 

@@ -52,7 +52,7 @@ func (e *environ) ladder() Ladder {
 		WatchSlots:   e.number("WATCH_SLOTS", 20_000, 1, maxSlots),
 		// Temporal's SDK wants two of each at least: one is for jobs that are in memory.
 		WorkflowSlots: e.number("WORKFLOW_SLOTS", 200, 2, maxSlots),
-		WorkflowCache: e.number("WORKFLOW_CACHE", 2000, 1, maxSlots),
+		WorkflowCache: e.number("WORKFLOW_CACHE", 1000, 1, maxSlots),
 		Pollers:       e.number("POLLERS", 4, 2, 100),
 	}
 	e.relations(l)

@@ -71,7 +71,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		OnRetry: Duration(5 * time.Minute), BugRetry: Duration(10 * time.Minute), CommandTime: Duration(3 * time.Minute),
 		Reimage: Duration(2 * time.Hour), ReimageSettle: Duration(2 * time.Minute),
 		RetryInterval: Duration(5 * time.Second), LastLook: Duration(15 * time.Second), StopTimeout: Duration(90 * time.Second),
-		TurnWait: Duration(time.Minute), TurnLimit: Duration(time.Hour), CommandSlots: 5000, WatchSlots: 20_000, WorkflowSlots: 200, WorkflowCache: 2000, Pollers: 4,
+		TurnWait: Duration(time.Minute), TurnLimit: Duration(time.Hour), CommandSlots: 5000, WatchSlots: 20_000, WorkflowSlots: 200, WorkflowCache: 1000, Pollers: 4,
 	}, c.Ladder)
 	require.Equal(t, Devices{
 		SSHTimeout: Duration(5 * time.Second), KnownHostsFile: "known_hosts", HostKeys: HostKeysStrict, IPMITimeout: Duration(20 * time.Second), IPMISession: Duration(15 * time.Second),

@@ -29,6 +29,7 @@ type Worker struct {
 // stopping worker lets its commands end for WORKER_STOP_TIMEOUT.
 func New(c client.Client, a *activities.Activities, sites ...string) *Worker {
 	w := &Worker{queues: map[string]func() worker.Worker{}}
+	worker.SetStickyWorkflowCacheSize(a.Config.Ladder.WorkflowCache) // of the process
 	if len(sites) == 0 {
 		w.queues[workflows.TaskQueue] = func() worker.Worker {
 			central := worker.New(c, workflows.TaskQueue, commands(a.Config))
