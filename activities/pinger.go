@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -81,7 +82,7 @@ type answer struct {
 type echoSocket struct {
 	conn echoConn
 	key  [8]byte
-	took bool // a packet
+	took atomic.Bool // a packet
 }
 
 // Echo asks once, and waits for the reply until ctx ends. A reply comes from the
@@ -185,9 +186,7 @@ func (p *pinger) sendOver(s *echoSocket, q *question) error {
 	p.mu.Unlock()
 	err := s.conn.send(echoMessage{seq: uint16(q.number), data: data}, q.to) //nolint:gosec // the number's low bits; the whole is in the payload
 	if !noRoom(err) {
-		p.mu.Lock()
-		s.took = true
-		p.mu.Unlock()
+		s.took.Store(true)
 	}
 	return err
 }
@@ -201,7 +200,7 @@ func (p *pinger) socket(i int) (s *echoSocket, err error) {
 	if i < len(p.sockets) {
 		return p.sockets[i], nil
 	}
-	if i > 0 && !p.sockets[len(p.sockets)-1].took {
+	if i > 0 && !p.sockets[len(p.sockets)-1].took.Load() {
 		return nil, nil
 	}
 	s = &echoSocket{}

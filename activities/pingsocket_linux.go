@@ -194,9 +194,10 @@ func (s *pingSocket) send(m echoMessage, to netip.Addr) error {
 		return err
 	}
 	var sent error
-	err = s.out.Write(func(fd uintptr) bool {
+	// Not Write, which lets one after the other in: the kernel does that better, and a
+	// thread that the kernel puts to sleep in between would hold all others up.
+	err = s.out.Control(func(fd uintptr) {
 		sent = unix.Sendto(int(fd), b, unix.MSG_DONTWAIT, dest) //nolint:gosec // a descriptor is small
-		return true
 	})
 	if err == nil {
 		err = os.NewSyscallError("sendto", sent)
