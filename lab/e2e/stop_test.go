@@ -63,39 +63,8 @@ const oldVariable = "ROLLER_TEST_OLD"
 
 func takesOver(t *testing.T, first, second string) {
 	g, bird := &gate{}, newCanary(t)
-	var specs []lab.Spec
-	for _, id := range slices.Sorted(maps.Keys(phases())) {
-		spec := phases()[id].spec
-		spec.SSHBootID = true // a restart between two watches is told by it
-		if spec.WorkerID = id; spec.WorkerGroup == "" {
-			spec.WorkerGroup = "g-" + id
-		}
-		specs = append(specs, spec)
-	}
-	env := maps.Clone(patient)
-	maps.Copy(env, map[string]string{
-		"CANARIES": "dark=" + bird.addr, "DOWN_TIMEOUT": "60s", "SNMP_REBOOT_DELAY": "60s", "UP_TIMEOUT": "5m", "WORKER_STOP_TIMEOUT": "4m",
-		"SNMP_TIMEOUT": "5m", "IPMI_TIMEOUT": "5m", // longer than it takes until the gate opens
-	})
-	s := newGatedSite(t, env, g, specs...)
-	s.bugs.SetFaults(lab.BugzillaFaults{Down: true})
-	leaving := s.replaceWorker(t, first)
-	set := g.stop(lab.Arrived, setOf("command"))
-	on := g.stop(lab.Arrived, func(e lab.Entry) bool { return strings.HasPrefix(e.Machine, "on.") && e.Command == "chassis power on" })
-	jobs := map[string]starter.Job{"command": s.job(t, "snmp_reboot", s.lab.Machine("command"))}
-	set.await(t, s.lab.Machine("command"))
-	for id, p := range phases() {
-		if id != "command" {
-			jobs[id] = s.job(t, p.task, s.lab.Machine(id))
-		}
-	}
-	on.await(t, s.lab.Machine("on"))
-	under := map[*lab.Machine]starter.Job{}
-	for id, job := range jobs {
-		under[s.lab.Machine(id)] = job
-	}
-	s.there(t, under, func(m *lab.Machine) place { return phases()[m.Spec().WorkerID].at })
-
+	s, jobs := inEveryPhase(t, stack.Options{Production: production}, first, g, bird)
+	leaving := s.Workers[len(s.Workers)-1]
 	s.Roller = second
 	_, err := s.StartWorker()
 	require.NoError(t, err)
@@ -117,6 +86,47 @@ func takesOver(t *testing.T, first, second string) {
 	}
 	require.Equal(t, 1, s.lab.Count("watch", func(e lab.Entry) bool { return e.Command == "reboot" }))
 	require.Len(t, s.bugs.Bugs(), 2, "one tracker, one bug")
+}
+
+// inEveryPhase is a site with a job in each phase: its one worker, of a binary, has
+// commands that the gate holds, and the canary and Bugzilla are silent.
+func inEveryPhase(t *testing.T, o stack.Options, binary string, g *gate, bird *canary) (*site, map[string]starter.Job) {
+	t.Helper()
+	var specs []lab.Spec
+	for _, id := range slices.Sorted(maps.Keys(phases())) {
+		spec := phases()[id].spec
+		spec.SSHBootID = true // a restart between two watches is told by it
+		if spec.WorkerID = id; spec.WorkerGroup == "" {
+			spec.WorkerGroup = "g-" + id
+		}
+		specs = append(specs, spec)
+	}
+	env := maps.Clone(patient)
+	maps.Copy(env, map[string]string{
+		"CANARIES": "dark=" + bird.addr, "DOWN_TIMEOUT": "60s", "SNMP_REBOOT_DELAY": "60s", "UP_TIMEOUT": "5m", "WORKER_STOP_TIMEOUT": "4m",
+		"SNMP_TIMEOUT": "5m", "IPMI_TIMEOUT": "5m", // longer than it takes until the gate opens
+	})
+	maps.Copy(env, o.Env)
+	o.Env = env
+	s := newSiteOn(t, o, g, specs...)
+	s.bugs.SetFaults(lab.BugzillaFaults{Down: true})
+	s.replaceWorker(t, binary)
+	set := g.stop(lab.Arrived, setOf("command"))
+	on := g.stop(lab.Arrived, func(e lab.Entry) bool { return strings.HasPrefix(e.Machine, "on.") && e.Command == "chassis power on" })
+	jobs := map[string]starter.Job{"command": s.job(t, "snmp_reboot", s.lab.Machine("command"))}
+	set.await(t, s.lab.Machine("command"))
+	for id, p := range phases() {
+		if id != "command" {
+			jobs[id] = s.job(t, p.task, s.lab.Machine(id))
+		}
+	}
+	on.await(t, s.lab.Machine("on"))
+	under := map[*lab.Machine]starter.Job{}
+	for id, job := range jobs {
+		under[s.lab.Machine(id)] = job
+	}
+	s.there(t, under, func(m *lab.Machine) place { return phases()[m.Spec().WorkerID].at })
+	return s, jobs
 }
 
 // WORKER_STOP_TIMEOUT bounds the stop: a worker whose command does not end goes
@@ -144,16 +154,15 @@ func TestWorkerStopsInTime(t *testing.T) {
 }
 
 // replaceWorker puts a worker of a binary in the place of the site's own.
-func (s *site) replaceWorker(t *testing.T, binary string) *stack.Process {
+func (s *site) replaceWorker(t *testing.T, binary string) {
 	t.Helper()
 	if binary == s.Roller {
-		return s.Workers[0]
+		return
 	}
 	s.Workers[0].Stop()
 	s.Roller = binary
-	p, err := s.StartWorker()
+	_, err := s.StartWorker()
 	require.NoError(t, err)
-	return p
 }
 
 // handedOn waits until the newest try of a job's activity is not the worker's that
