@@ -145,15 +145,20 @@ type Drained struct {
 const hungMargin = time.Minute
 
 // AwaitDrained waits until a quarantined worker runs no task any more, or has not
-// renewed its claim, or the time is over. Errors: Handover when roller's own worker
+// renewed its claim, or its machine is dead, or the time is over. Errors: Handover when roller's own worker
 // stops.
 func (a *Activities) AwaitDrained(ctx context.Context, in Draining) (Drained, error) {
 	p := until(ctx, in.Settle.D()+in.Limit.D())
 	settles := p.Until.Add(-in.Limit.D())
 	poll := time.NewTicker(a.Config.Drain.Poll.D())
 	defer poll.Stop()
+	machine := a.silenceOf(ctx, in.Worker)
+	defer machine.leave()
 	for {
 		busy, why := a.runsTask(ctx, in.Worker)
+		if busy && machine.lasts(ctx) {
+			busy, why = false, "its machine has shown no life for "+a.Config.Drain.Silence.String()+", so that its task is lost"
+		}
 		now := time.Now()
 		switch {
 		case !busy && !now.Before(settles):

@@ -34,6 +34,11 @@ func newFleetQueue(t *testing.T, until time.Time, scopes ...string) (*lab.Taskcl
 	return tc, withConfig(t, "TASKCLUSTER_ROOT_URL="+root, "TASKCLUSTER_CLIENT_ID=roller", "TASKCLUSTER_ACCESS_TOKEN=s3cret-roller", "DRAIN_POLL=0.1s")
 }
 
+// answering is a prober that knows who answers.
+type answering func(config.Machine) bool
+
+func (f answering) Probe(_ context.Context, m config.Machine) (bool, error) { return f(m), nil }
+
 func changing[I any](f func(context.Context, I) error) func(context.Context, I) (struct{}, error) {
 	return func(ctx context.Context, in I) (struct{}, error) { return struct{}{}, f(ctx, in) }
 }
@@ -149,6 +154,39 @@ func TestAwaitDrained(t *testing.T) {
 		out, err := execute(t, a.AwaitDrained, in(time.Hour), call{})
 		require.NoError(t, err)
 		require.Equal(t, "it hangs: it has not renewed its claim of task "+id+"/0", out.Why)
+	})
+	// silent has a machine that shows no life, beside a canary that does or does not.
+	silent := func(t *testing.T, canary bool) (*Activities, string) {
+		t.Helper()
+		tc, err := lab.NewTaskcluster(lab.Client{ID: "roller", AccessToken: "s3cret-roller", Scopes: []string{"queue:get-worker:*", "queue:status:*"}})
+		require.NoError(t, err)
+		root, err := tc.Start(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, tc.Close()) })
+		a := withConfig(t, "TASKCLUSTER_ROOT_URL="+root, "TASKCLUSTER_CLIENT_ID=roller", "TASKCLUSTER_ACCESS_TOKEN=s3cret-roller",
+			"DRAIN_POLL=0.1s", "DRAIN_SILENCE=1s", "PROBE_INTERVAL=0.1s", "CANARIES=mdc1=canary.example")
+		a.Inventory = func() *config.Inventory { return config.NewInventory(machineOne) }
+		a.Prober = answering(func(m config.Machine) bool { return canary && m.Addr == "canary.example" })
+		tc.AddWorker(gecko, "mdc1", "ms1-10", time.Time{})
+		id := tc.AddTask(map[string]any{"taskQueueId": gecko})
+		require.True(t, tc.ClaimAs(gecko, "mdc1", "ms1-10"))
+		return a, id
+	}
+	t.Run("not for a dead machine", func(t *testing.T) {
+		t.Parallel()
+		a, _ := silent(t, true)
+		began := time.Now()
+		out, err := execute(t, a.AwaitDrained, in(time.Hour), call{})
+		require.NoError(t, err)
+		require.Contains(t, out.Why, "its machine has shown no life for 1s")
+		require.GreaterOrEqual(t, time.Since(began), time.Second)
+	})
+	t.Run("of a site that cannot be seen nothing is known", func(t *testing.T) {
+		t.Parallel()
+		a, id := silent(t, false)
+		out, err := execute(t, a.AwaitDrained, in(3*time.Second), call{})
+		require.NoError(t, err)
+		require.Equal(t, "not waited for any longer: task "+id+"/0 runs", out.Why)
 	})
 	t.Run("a queue that says nothing", func(t *testing.T) {
 		t.Parallel()

@@ -30,7 +30,7 @@ type sealedFor struct {
 const nonceBytes = 24
 
 func seal(cfg config.Taskcluster, run string, c tcqueue.TaskCredentials) (Sealed, error) {
-	key, err := cfg.Seal()
+	keys, err := cfg.SealKeys()
 	if err != nil {
 		return "", fmt.Errorf("ROLLER_SEAL_KEY: %w", err)
 	}
@@ -40,13 +40,13 @@ func seal(cfg config.Taskcluster, run string, c tcqueue.TaskCredentials) (Sealed
 	}
 	var nonce [nonceBytes]byte
 	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand)
-	return Sealed(base64.StdEncoding.EncodeToString(secretbox.Seal(nonce[:], text, &nonce, key))), nil
+	return Sealed(base64.StdEncoding.EncodeToString(secretbox.Seal(nonce[:], text, &nonce, keys[0]))), nil
 }
 
 // unseal returns a run's credentials. It fails with Refused: the same box will
 // never open.
 func unseal(cfg config.Taskcluster, run string, box Sealed) (*tcclient.Credentials, error) {
-	key, err := cfg.Seal()
+	keys, err := cfg.SealKeys()
 	if err != nil {
 		return nil, refused("ROLLER_SEAL_KEY: %w", err)
 	}
@@ -54,7 +54,13 @@ func unseal(cfg config.Taskcluster, run string, box Sealed) (*tcclient.Credentia
 	if err != nil || len(raw) < nonceBytes {
 		return nil, refused("the credentials of %s are not a sealed box", run)
 	}
-	text, ok := secretbox.Open(nil, raw[nonceBytes:], (*[nonceBytes]byte)(raw), key)
+	var text []byte
+	ok := false
+	for _, key := range keys {
+		if text, ok = secretbox.Open(nil, raw[nonceBytes:], (*[nonceBytes]byte)(raw), key); ok {
+			break
+		}
+	}
 	var held sealedFor
 	if !ok || json.Unmarshal(text, &held) != nil || held.Run != run {
 		return nil, refused("the credentials of %s were not sealed for it with this ROLLER_SEAL_KEY", run)

@@ -215,7 +215,18 @@ func TestCredentialsAreSealed(t *testing.T) {
 	require.Equal(t, token, who.AccessToken)
 
 	other := b.Config.Taskcluster
-	other.SealKey = config.NewSecret(base64.StdEncoding.EncodeToString([]byte("another-key-of-two-and-thirty-b!")))
+	newKey := base64.StdEncoding.EncodeToString([]byte("another-key-of-two-and-thirty-b!"))
+	other.SealKey = config.NewSecret(newKey)
+	changing := b.Config.Taskcluster
+	changing.SealKey = config.NewSecret(newKey + ", " + changing.SealKey.Reveal())
+	who, err = unseal(changing, c.Run(), c.Credentials)
+	require.NoError(t, err, "a box of the old key")
+	require.Equal(t, token, who.AccessToken)
+	later, err := seal(changing, c.Run(), tcqueue.TaskCredentials{AccessToken: "later"})
+	require.NoError(t, err)
+	who, err = unseal(other, c.Run(), later)
+	require.NoError(t, err, "the first key seals")
+	require.Equal(t, "later", who.AccessToken)
 	for name, open := range map[string]func() (*tcclient.Credentials, error){
 		"another key": func() (*tcclient.Credentials, error) { return unseal(other, c.Run(), c.Credentials) },
 		"another run": func() (*tcclient.Credentials, error) {

@@ -51,7 +51,7 @@ type Taskcluster struct {
 	WorkerGroup string   // TASKCLUSTER_WORKER_GROUP: as which worker it claims them, roller
 	WorkerID    string   // TASKCLUSTER_WORKER_ID; "" is the host's name
 	Reclaim     Duration // TASKCLUSTER_RECLAIM: how often a claim is renewed, and so how soon a cancelled task is noticed, 1m
-	SealKey     Secret   // ROLLER_SEAL_KEY: base64 of 32 bytes; seals tasks' credentials in Temporal's history
+	SealKey     Secret   // ROLLER_SEAL_KEY: base64 of 32 bytes, or several with commas, of which the first seals; for tasks' credentials in Temporal's history
 }
 
 // Client is what the command line needs to ask the API in the place of Temporal.

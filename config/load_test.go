@@ -86,7 +86,7 @@ func TestDefaultsOfTheWorker(t *testing.T) {
 		Timeout: Duration(5 * time.Second), TaskQueue: "proj-relops/roller", WorkerGroup: "roller", Reclaim: Duration(time.Minute),
 	}, c.Taskcluster)
 	require.Equal(t, Bugzilla{Timeout: Duration(30 * time.Second), ReopenState: "REOPENED"}, c.Bugzilla)
-	require.Equal(t, Drain{Limit: Duration(time.Hour), Settle: Duration(25 * time.Second), Poll: Duration(15 * time.Second), Loan: Duration(87600 * time.Hour)}, c.Drain)
+	require.Equal(t, Drain{Limit: Duration(time.Hour), Settle: Duration(25 * time.Second), Poll: Duration(15 * time.Second), Silence: Duration(3 * time.Minute), Loan: Duration(87600 * time.Hour)}, c.Drain)
 	require.Equal(t, Notices{Limit: Duration(time.Hour)}, c.Notices)
 	require.Equal(t, Files{FQDNTemplates: defaultTemplates}, c.Files)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func (e *environ) taskcluster(root string) Taskcluster {
 	if t.WorkerID != "" && !workerForm.MatchString(t.WorkerID) {
 		e.wrong("TASKCLUSTER_WORKER_ID", t.WorkerID, form)
 	}
-	if _, err := t.Seal(); err != nil && !t.SealKey.IsZero() {
+	if _, err := t.SealKeys(); err != nil && !t.SealKey.IsZero() {
 		e.hidden("ROLLER_SEAL_KEY", err.Error())
 	}
 	return t
@@ -45,13 +46,17 @@ func (e *environ) taskcluster(root string) Taskcluster {
 // sealKeyBytes is the length of a secretbox's key.
 const sealKeyBytes = 32
 
-// Seal decodes SealKey.
-func (t Taskcluster) Seal() (*[sealKeyBytes]byte, error) {
-	key, err := base64.StdEncoding.DecodeString(t.SealKey.Reveal())
-	if err != nil || len(key) != sealKeyBytes {
-		return nil, errors.New("must be 32 bytes in base64, as `openssl rand -base64 32` prints them (the value is not shown)")
+// SealKeys decodes SealKey: there is one at least. The first seals, all open.
+func (t Taskcluster) SealKeys() ([]*[sealKeyBytes]byte, error) {
+	var keys []*[sealKeyBytes]byte
+	for text := range strings.SplitSeq(t.SealKey.Reveal(), ",") {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+		if err != nil || len(key) != sealKeyBytes {
+			return nil, errors.New("must be 32 bytes in base64, as `openssl rand -base64 32` prints them, or several such keys with commas between them (the value is not shown)")
+		}
+		keys = append(keys, (*[sealKeyBytes]byte)(key))
 	}
-	return (*[sealKeyBytes]byte)(key), nil
+	return keys, nil
 }
 
 // ValidateTaskcluster checks what only `roller taskcluster` needs, and names every

@@ -14,7 +14,8 @@ func TestTaskclusterVariables(t *testing.T) {
 		"a worker type in capitals":     {"TASKCLUSTER_TASK_QUEUE=a/B", "TASKCLUSTER_TASK_QUEUE=\"a/B\": must be"},
 		"a worker with a dot":           {"TASKCLUSTER_WORKER_ID=a.b", "TASKCLUSTER_WORKER_ID=\"a.b\": must be 1 to 38 letters"},
 		"a group with a slash":          {"TASKCLUSTER_WORKER_GROUP=a/b", "TASKCLUSTER_WORKER_GROUP=\"a/b\": must be 1 to 38 letters"},
-		"a short key":                   {"ROLLER_SEAL_KEY=" + base64.StdEncoding.EncodeToString([]byte("s3cret")), "ROLLER_SEAL_KEY: must be 32 bytes in base64, as `openssl rand -base64 32` prints them (the value is not shown)"},
+		"a short key":                   {"ROLLER_SEAL_KEY=" + base64.StdEncoding.EncodeToString([]byte("s3cret")), "ROLLER_SEAL_KEY: must be 32 bytes in base64, as `openssl rand -base64 32` prints them, or several such keys with commas between them (the value is not shown)"},
+		"a key too many":                {"ROLLER_SEAL_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + ",", "ROLLER_SEAL_KEY: must be 32 bytes"},
 		"a key that is no base64":       {"ROLLER_SEAL_KEY=%%%", "ROLLER_SEAL_KEY: must be 32 bytes"},
 		"often":                         {"TASKCLUSTER_RECLAIM=0.1s", "TASKCLUSTER_RECLAIM=\"0.1s\": must be 1s or more"},
 	} {
