@@ -77,7 +77,7 @@ func TestLoan(t *testing.T) {
 		out, status := s.roller(t, "loan", "LENT", "mdc1", "--why", "me, too")
 		require.Zero(t, status, out)
 		require.Contains(t, out, "on loan already")
-		require.Eventually(t, func() bool { return len(s.loanBug(t, m).Comments) == 2 }, time.Minute, 100*time.Millisecond)
+		require.Eventually(t, func() bool { return len(s.loanBug(t, m).Comments) == 2 }, enough, 100*time.Millisecond)
 		require.Contains(t, s.loanBug(t, m).Comments[1], "(me, too) asked for lent.")
 
 		before := until("lent")
@@ -89,7 +89,7 @@ func TestLoan(t *testing.T) {
 		require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
 		require.Equal(t, 1, m.State().Installed)
 		require.True(t, until("lent").Before(time.Now()), "its worker takes work again")
-		require.Eventually(t, func() bool { return s.loanBug(t, m).Resolution == "FIXED" }, time.Minute, 100*time.Millisecond)
+		require.Eventually(t, func() bool { return s.loanBug(t, m).Resolution == "FIXED" }, enough, 100*time.Millisecond)
 		require.Contains(t, s.loanBug(t, m).Comments[2], "it is back, reimaged")
 
 		told := len(s.executed(m))
@@ -108,13 +108,13 @@ func TestLoan(t *testing.T) {
 		require.Equal(t, workflows.Refused, r.Outcome, "%s", pretty(r))
 		require.Contains(t, r.Why, "it stays quarantined, and on loan")
 		require.True(t, onLoan("spoilt"))
-		require.Eventually(t, func() bool { return len(s.loanBug(t, m).Comments) == 2 }, time.Minute, 100*time.Millisecond)
+		require.Eventually(t, func() bool { return len(s.loanBug(t, m).Comments) == 2 }, enough, 100*time.Millisecond)
 		require.Contains(t, s.loanBug(t, m).Comments[1], "its reimage ended with: refused")
 		r, _ = s.end(t, s.asked(t, "return_loan", m, "&reimage=false&why=by+hand"))
 		require.Equal(t, workflows.Done, r.Outcome, "%s", pretty(r))
 		require.False(t, onLoan("spoilt"))
 		require.Zero(t, m.State().Installed)
-		require.Eventually(t, func() bool { return s.loanBug(t, m).Status == "RESOLVED" }, time.Minute, 100*time.Millisecond)
+		require.Eventually(t, func() bool { return s.loanBug(t, m).Status == "RESOLVED" }, enough, 100*time.Millisecond)
 	})
 	t.Run("a worker that nobody knows", func(t *testing.T) {
 		t.Parallel()
