@@ -25,7 +25,7 @@ type options struct {
 	doc      string // the document that shows them; "" for none
 	temporal string // host:port of a Temporal that runs already; "": the dev server, in memory
 	rounds   int
-	waiting  string // how many machines wait in the row "in flight", with commas
+	waiting  string // how many machines wait in the row in-flight, with commas
 	small    bool   // seconds instead of minutes: shows that a row works, and nothing of its numbers
 }
 
@@ -50,7 +50,7 @@ func command(ctx context.Context, args []string) error {
 	flags.StringVar(&o.doc, "doc", "docs/performance.md", "the document whose table is drawn anew; empty for none")
 	flags.StringVar(&o.temporal, "temporal", "", "host:port of a Temporal that runs already, in place of the dev server in memory")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each baseline and its subject are measured")
-	flags.StringVar(&o.waiting, "waiting", "1000,3000,10000", "how many machines wait in the row in flight, with commas between them")
+	flags.StringVar(&o.waiting, "waiting", "1000,3000,10000", "how many machines wait in the row in-flight, with commas between them")
 	flags.BoolVar(&o.small, "small", false, "only show that the rows work: seconds each, and no numbers to rely on")
 	chosen := flags.String("rows", "", "rows to measure, with commas between them; all if empty: "+strings.Join(rowNames(), ","))
 	if err := flags.Parse(args); err != nil {

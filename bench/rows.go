@@ -40,8 +40,8 @@ func rows() []row {
 			5 * time.Minute, events,
 		},
 		{
-			"in flight", "what one worker process needs that waits for so many machines at once",
-			60 * time.Minute, inside("in flight", inFlight),
+			"in-flight", "what one worker process needs that waits for so many machines at once",
+			60 * time.Minute, inside("in-flight", inFlight),
 		},
 		{
 			"detection", "from the moment a machine could answer to its workflow's end, beside a bare activity's return and its workflow's end",
