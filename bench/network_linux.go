@@ -80,8 +80,8 @@ func (n *kernelNet) route(what uint16, kind uint8, to netip.Prefix) error {
 	m := binary.NativeEndian.AppendUint32(nil, 44)
 	m = binary.NativeEndian.AppendUint16(m, what)
 	m = binary.NativeEndian.AppendUint16(m, flags)
-	m = append(m, make([]byte, 8)...) // sequence and port: one question at a time
-	m = append(m, unix.AF_INET, uint8(to.Bits()), 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_STATIC, scope, kind, 0, 0, 0, 0)
+	m = append(m, make([]byte, 8)...)                                                                                     // sequence and port: one question at a time
+	m = append(m, unix.AF_INET, uint8(to.Bits()), 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_STATIC, scope, kind, 0, 0, 0, 0) //nolint:gosec // 32 bits at most
 	m = binary.NativeEndian.AppendUint16(m, 8)
 	m = binary.NativeEndian.AppendUint16(m, unix.RTA_DST)
 	m = append(m, to.Addr().AsSlice()...)
@@ -104,7 +104,7 @@ func (n *kernelNet) acknowledged(to netip.Prefix) error {
 		return fmt.Errorf("route to %s: unexpected answer of %d bytes", to, size)
 	}
 	if code := int32(binary.NativeEndian.Uint32(buffer[unix.NLMSG_HDRLEN:])); code != 0 { //nolint:gosec // an errno
-		return fmt.Errorf("route to %s: %w", to, syscall.Errno(-code))
+		return fmt.Errorf("route to %s: %w", to, syscall.Errno(-code)) //nolint:gosec // as the kernel has it
 	}
 	return nil
 }

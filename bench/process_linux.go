@@ -15,10 +15,9 @@ import (
 
 // usage is what a process has and has used.
 type usage struct {
-	memory  float64 // bytes of its own, which no file backs (RssAnon of proc_pid_status(5))
-	cpu     time.Duration
-	files   float64
-	threads float64
+	memory float64 // bytes of its own, which no file backs (RssAnon of proc_pid_status(5))
+	cpu    time.Duration
+	files  float64
 }
 
 // clockTick is USER_HZ, which is 100 on every system that Go runs on.
