@@ -31,7 +31,8 @@ func TestUnavailable(t *testing.T) {
 		"our own deadline":   {fmt.Errorf("start: %w", context.DeadlineExceeded), true},
 		"over its limits":    {status.Error(codes.ResourceExhausted, "x"), true},
 		"namespace is wrong": {serviceerror.NewNamespaceNotFound("x"), false},
-		"not allowed":        {serviceerror.NewPermissionDenied("x", ""), false},
+		"not allowed":        {serviceerror.NewPermissionDenied("x", ""), true}, // by an API key that is being replaced
+		"an unknown key":     {status.Error(codes.Unauthenticated, "x"), true},
 		"ours":               {errors.New("x"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
