@@ -33,7 +33,7 @@ func TestDrain(t *testing.T) {
 	}, nil,
 		lab.Spec{WorkerID: "busy", WorkerGroup: "mdc1"},
 		lab.Spec{WorkerID: "ended", WorkerGroup: "mdc1", Queue: fleetQueue, Drain: true},
-		lab.Spec{WorkerID: "stranger", WorkerGroup: "mdc1"})
+		lab.Spec{WorkerID: "stranger", WorkerGroup: "mdc1"}, lab.Spec{WorkerID: "early", WorkerGroup: "mdc1"})
 	before := time.Now().Add(3 * time.Hour).UTC().Truncate(time.Millisecond)
 	for _, id := range []string{"busy", "ended"} {
 		s.tc.AddWorker(fleetQueue, "mdc1", id, time.Time{})
@@ -78,5 +78,25 @@ func TestDrain(t *testing.T) {
 	out, status = s.roller(t, "start", "reboot", "stranger", "mdc1", "--drain", "--queue", fleetQueue, "--follow")
 	require.Zero(t, status, out)
 	require.Regexp(t, `drain +skipped`, out)
+	s.drainCancelledEarly(t, s.lab.Machine("early"))
 	s.noSecrets(t, "busy")
+}
+
+// drainCancelledEarly cancels a job before its worker could be quarantined: what was
+// there stays, or is put back, exactly.
+func (s *site) drainCancelledEarly(t *testing.T, m *lab.Machine) {
+	t.Helper()
+	before := time.Now().Add(5 * time.Hour).UTC().Truncate(time.Millisecond)
+	s.tc.AddWorker(fleetQueue, "mdc1", "early", before)
+	s.tc.SetDown(true)
+	job := s.drained(t, m)
+	s.until(t, job, "it waits for its quarantine", func(r workflows.Result) bool { return r.Now == "quarantining the worker" })
+	require.NoError(t, s.door.Cancel(t.Context(), job.WorkflowID, job.TaskID))
+	r, _ := s.end(t, job)
+	require.Equal(t, workflows.Cancelled, r.Outcome, "%s", pretty(r))
+	require.Empty(t, s.executed(m))
+	s.tc.SetDown(false)
+	require.NoError(t, s.client.GetWorkflow(t.Context(), workflows.QuarantineID(name(m)), "").Get(t.Context(), nil))
+	until, _ := s.tc.Quarantine(fleetQueue, "mdc1", "early")
+	require.Equal(t, before, until)
 }
