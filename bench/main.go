@@ -52,6 +52,7 @@ func command(ctx context.Context, args []string) error {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each baseline and its subject are measured")
 	flags.StringVar(&o.waiting, "waiting", "1000,3000,10000", "how many machines wait in the row in-flight, with commas between them")
 	flags.BoolVar(&o.small, "small", false, "only show that the rows work: seconds each, and no numbers to rely on")
+	draw := flags.Bool("draw", false, "measure nothing: draw the document's table from the kept results again")
 	chosen := flags.String("rows", "", "rows to measure, with commas between them; all if empty: "+strings.Join(rowNames(), ","))
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -59,6 +60,13 @@ func command(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 || o.rounds < 1 {
 		flags.Usage()
 		return fmt.Errorf("wrong arguments %q", args)
+	}
+	if *draw {
+		all, err := readResults(o.out)
+		if err != nil {
+			return err
+		}
+		return all.write(o)
 	}
 	rows, err := choose(*chosen)
 	if err != nil {

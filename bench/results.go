@@ -24,7 +24,8 @@ type Row struct {
 	About    string    `json:"about"`
 	At       time.Time `json:"at"`
 	Took     string    `json:"took"`
-	Setup    string    `json:"setup"` // of the run: how many, how many at once, with what
+	Load     string    `json:"load,omitempty"` // the machine's load average when the row began: what else it was busy with
+	Setup    string    `json:"setup"`          // of the run: how many, how many at once, with what
 	Measures []Measure `json:"measures"`
 	Missing  []string  `json:"missing,omitempty"` // what could not be measured, and why
 }

@@ -85,12 +85,12 @@ func (b *bench) measure(ctx context.Context, r row) (Row, error) {
 	b.say("%s: %s", r.name, r.about)
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
-	began := time.Now()
+	began, load := time.Now(), firstWord("/proc/loadavg")
 	measured, err := r.run(ctx, b)
 	if err != nil {
 		return measured, err
 	}
-	measured.Name, measured.About = r.name, r.about
+	measured.Name, measured.About, measured.Load = r.name, r.about, load
 	measured.At, measured.Took = began.UTC().Truncate(time.Second), time.Since(began).Round(time.Second).String()
 	for _, m := range measured.Measures {
 		b.say("%s: %s", r.name, m)

@@ -20,12 +20,19 @@ func (r *Results) Markdown() string {
 	}
 	b.WriteString("\n")
 	for _, row := range r.Rows {
-		fmt.Fprintf(&b, "- %s, %s: %s.\n", row.Name, row.At.Format("2006-01-02 15:04 UTC"), row.Setup)
+		fmt.Fprintf(&b, "- %s, %s%s: %s.\n", row.Name, row.At.Format("2006-01-02 15:04 UTC"), loaded(row.Load), row.Setup)
 		for _, m := range row.Missing {
 			fmt.Fprintf(&b, "  Not measured: %s.\n", m)
 		}
 	}
 	return b.String()
+}
+
+func loaded(load string) string {
+	if load == "" {
+		return ""
+	}
+	return ", at a load average of " + load
 }
 
 func (m Measure) cells() []string {
