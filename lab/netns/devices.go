@@ -33,7 +33,7 @@ var V3Users = map[string]struct{ Auth, Priv string }{
 	"rebooteraes": {"SHA-512", "AES-256"},
 }
 
-const pduName = "pdu1.mdc1.example"
+const pduName = "pdu1.mdc%d.example" // by the site
 
 // lanConf is ipmi_lan(5)'s: address, port, GUID, hook, user and password.
 const lanConf = `name "bmc%[1]d"
@@ -65,7 +65,7 @@ func (l *Lab) addBMC(n int, m *Machine) error {
 		return err
 	}
 	var err error
-	if m.bmc, err = l.plugDevice(fmt.Sprintf("b%d", n), fmt.Sprintf("%s%d", network, firstBMC+n), ipmiPort); err != nil {
+	if m.bmc, err = l.plugDevice(fmt.Sprintf("b%d", n), l.addr(firstBMC+n), ipmiPort); err != nil {
 		return err
 	}
 	err = writeFiles(dir, map[string]string{
@@ -101,7 +101,7 @@ func (l *Lab) addPDU(program string) error {
 		return err
 	}
 	var err error
-	if l.pdu, err = l.plugDevice("p1", pduAddr, snmpPort); err != nil {
+	if l.pdu, err = l.plugDevice("p1", l.addr(pduHost), snmpPort); err != nil {
 		return err
 	}
 	var more strings.Builder
@@ -109,7 +109,7 @@ func (l *Lab) addPDU(program string) error {
 		fmt.Fprintf(&more, "createUser %s %s %q %s %q\nrwuser %s priv\n", name, u.Auth, V3AuthPassword, u.Priv, V3PrivPassword, name)
 	}
 	err = writeFiles(dir, map[string]string{"snmpd.conf": fmt.Sprintf(snmpdConf,
-		pduAddr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir(), V3User256, V3UserOpen, &more)})
+		l.pdu.Addr, snmpPort, Community, V3User, V3AuthPassword, V3PrivPassword, program, l.machinesDir(), V3User256, V3UserOpen, &more)})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,9 @@ type order struct {
 	Temporal string                      `json:"temporal"`
 	Env      map[string]string           `json:"env"`
 	IDs      []string                    `json:"ids"`
-	Serve    bool                        `json:"serve"` // until the input ends, for an inside
+	Serve    bool                        `json:"serve"`   // until the input ends, for an inside
+	Listen   string                      `json:"listen"`  // Temporal's address, loopback if empty
+	Metrics  string                      `json:"metrics"` // the API's METRICS_ADDR
 	Results  map[string]workflows.Result `json:"results"`
 	Bugs     []lab.BugzillaBug           `json:"bugs"`
 }
@@ -136,7 +138,7 @@ func runInside(t *testing.T, l *Lab, ids []string) map[string]workflows.Result {
 	o, dir := newOrder(t, l)
 	o.IDs = ids
 	path := writeOrder(t, dir, o)
-	said, err := insideCommand(t, l, path).CombinedOutput()
+	said, err := insideCommand(t, l.space("lab"), path).CombinedOutput()
 	require.NoError(t, err, "%s", said)
 	o = readOrder(t, path)
 	require.Len(t, o.Results, len(ids), "%s", said)
@@ -174,7 +176,7 @@ func TestInside(t *testing.T) {
 		t.Log(v.Result.Markdown())
 	}
 	if o.Serve {
-		fmt.Println(open + s.Address)
+		fmt.Println(open + s.Address + " " + s.APIURL)
 		_, err = io.Copy(io.Discard, os.Stdin)
 		require.NoError(t, err)
 	}
@@ -197,21 +199,25 @@ func startInside(ctx context.Context, t *testing.T, o order, dir string) (*stack
 	tracker, err := bugs.Start(ctx)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = bugs.Close() })
-	env := map[string]string{
-		"TASKCLUSTER_ROOT_URL": root, "BUGZILLA_URL": tracker, "BUGZILLA_API_KEY": apiKey,
-		"TASK_NAMES": "reboot", "REBOOT_METHODS": "ssh_reboot,ipmi_reset,ipmi_cycle,snmp_rebootdelay,file_bugzilla_bug",
-		"DOWN_TIMEOUT": "10s", "UP_TIMEOUT": "20s", "RUNG_RETRY": "20s", "SNMP_REBOOT_DELAY": "3s",
-		"PROBE_INTERVAL": "0.3s", "PROBE_TIMEOUT": "2s", "IPMI_TIMEOUT": "5s", "SNMP_TIMEOUT": "5s", "SNMP_VERIFY_TIMEOUT": "20s",
-	}
+	env := map[string]string{"TASKCLUSTER_ROOT_URL": root, "BUGZILLA_URL": tracker, "BUGZILLA_API_KEY": apiKey, "METRICS_ADDR": o.Metrics}
+	maps.Copy(env, insideEnv)
 	maps.Copy(env, o.Env)
-	s, err := stack.New(ctx, stack.Options{Dir: dir, Roller: o.Roller, Temporal: o.Temporal, Env: env})
+	s, err := stack.New(ctx, stack.Options{Dir: dir, Roller: o.Roller, Temporal: o.Temporal, Listen: o.Listen, Env: env})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	require.NoError(t, s.Setup(ctx))
 	require.NoError(t, s.StartAPI(ctx))
+	delete(env, "METRICS_ADDR")
 	_, err = s.StartWorker()
 	require.NoError(t, err)
 	return s, bugs
+}
+
+// insideEnv is the environment of roller's processes in the lab.
+var insideEnv = map[string]string{
+	"TASK_NAMES": "reboot", "REBOOT_METHODS": "ssh_reboot,ipmi_reset,ipmi_cycle,snmp_rebootdelay,file_bugzilla_bug",
+	"DOWN_TIMEOUT": "10s", "UP_TIMEOUT": "20s", "RUNG_RETRY": "20s", "SNMP_REBOOT_DELAY": "3s",
+	"PROBE_INTERVAL": "0.3s", "PROBE_TIMEOUT": "2s", "IPMI_TIMEOUT": "5s", "SNMP_TIMEOUT": "5s", "SNMP_VERIFY_TIMEOUT": "20s",
 }
 
 // post asks for a reboot as the dashboard does and returns the task_id.

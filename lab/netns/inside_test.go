@@ -34,6 +34,7 @@ type inside struct {
 	in     io.WriteCloser
 	said   *bufio.Reader
 	orders string
+	api    string
 }
 
 // newInside starts it with some more of a worker's environment; arrange may change
@@ -41,13 +42,19 @@ type inside struct {
 func newInside(t *testing.T, l *Lab, env map[string]string, arrange ...func(env map[string]string)) *inside {
 	t.Helper()
 	o, dir := newOrder(t, l)
-	o.Serve = true
 	maps.Copy(o.Env, env)
 	for _, change := range arrange {
 		change(o.Env)
 	}
-	s := &inside{terminal: &terminal{t: t, l: l, program: o.Roller}, orders: writeOrder(t, dir, o)}
-	s.child = insideCommand(t, l, s.orders)
+	return newInsideOf(t, l, l.space("lab"), o, dir)
+}
+
+// newInsideOf is newInside in a namespace.
+func newInsideOf(t *testing.T, l *Lab, space string, o order, dir string) *inside {
+	t.Helper()
+	o.Serve = true
+	s := &inside{terminal: &terminal{t: t, l: l, program: o.Roller, space: space}, orders: writeOrder(t, dir, o)}
+	s.child = insideCommand(t, space, s.orders)
 	var err error
 	s.in, err = s.child.StdinPipe()
 	require.NoError(t, err)
@@ -61,7 +68,8 @@ func newInside(t *testing.T, l *Lab, env map[string]string, arrange ...func(env 
 		said.WriteString(line)
 		require.NoError(t, err, "%s", &said)
 		if address, ok := strings.CutPrefix(strings.TrimSpace(line), open); ok {
-			s.env = append(os.Environ(), "TEMPORAL_ADDRESS="+address)
+			at := strings.Fields(address)
+			s.env, s.api = append(os.Environ(), "TEMPORAL_ADDRESS="+at[0]), at[1]
 			return s
 		}
 	}
@@ -151,9 +159,9 @@ func readOrder(t *testing.T, path string) order {
 }
 
 // insideCommand is this test again, as the child.
-func insideCommand(t *testing.T, l *Lab, path string) *exec.Cmd {
+func insideCommand(t *testing.T, space, path string) *exec.Cmd {
 	t.Helper()
-	child := l.Command(t.Context(), os.Args[0], "-test.run=^TestInside$", "-test.v")
+	child := rig.Command(t.Context(), space, os.Args[0], "-test.run=^TestInside$", "-test.v")
 	child.Env = append(os.Environ(), orders+"="+path)
 	return child
 }

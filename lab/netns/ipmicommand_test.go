@@ -4,6 +4,7 @@ package netns
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type terminal struct {
 	l       *Lab
 	program string
 	env     []string
+	space   string // where it runs; "": in the lab's own
 }
 
 func newTerminal(t *testing.T, l *Lab) *terminal {
@@ -40,7 +42,7 @@ func (s *terminal) say(interrupt func() bool, line ...string) (out string, statu
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	cmd := s.l.Command(ctx, s.program, line...)
+	cmd := rig.Command(ctx, cmp.Or(s.space, s.l.space("lab")), s.program, line...)
 	var said bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, &said, &said
 	require.NoError(s.t, cmd.Start())

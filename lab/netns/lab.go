@@ -18,6 +18,7 @@ import (
 // Options says what to start; the zero value is one machine.
 type Options struct {
 	IDs         []string      // worker IDs, "ms1-1" alone if empty
+	Site        int           // 0 to 9: labs that one roller reaches have different ones
 	Boot        time.Duration // from power on until the network answers, 2s
 	SSHDelay    time.Duration // from then until sshd listens, 1s
 	Shutdown    time.Duration // from an operating system's own reboot until it is down, 300ms
@@ -47,6 +48,7 @@ type State = rig.State
 // Lab is one lab, with a network of its own.
 type Lab struct {
 	t        testing.TB
+	site     int
 	name     string // prefix of all its namespaces, and its directory's name
 	dir      string
 	spaces   []string
@@ -68,7 +70,7 @@ func Start(t testing.TB, opts Options) *Lab {
 	if err := sweep(); err != nil {
 		t.Fatal(err)
 	}
-	l := &Lab{t: t, name: newName()}
+	l := &Lab{t: t, name: newName(), site: opts.Site}
 	t.Cleanup(l.Close)
 	if err := l.build(opts.withDefaults()); err != nil {
 		t.Fatalf("start lab: %v", err)

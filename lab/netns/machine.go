@@ -10,8 +10,11 @@ import (
 	"github.com/mozilla-platform-ops/roller/lab/netns/rig"
 )
 
-// Domain is what the machines' full names end in, behind the worker ID.
-const Domain = ".test.releng.mdc1.mozilla.com"
+// domain is what the machines' full names end in, behind the worker ID.
+func (l *Lab) domain() string { return ".test.releng." + l.Group() + ".mozilla.com" }
+
+// Group is the machines' worker group: mdc1, or mdc2 at the second site.
+func (l *Lab) Group() string { return fmt.Sprintf("mdc%d", 1+l.site) }
 
 // Machine is one machine with its BMC and its outlet.
 type Machine struct {
@@ -48,8 +51,8 @@ func (m *Machine) Wedge() error { return m.rig.Wedge() }
 // addMachine makes machine number n, switched off, and starts its BMC.
 func (l *Lab) addMachine(n int, id, program string, opts Options) error {
 	m := &Machine{
-		ID: id, FQDN: id + Domain, Addr: fmt.Sprintf("%s%d", network, firstAddr+n),
-		Outlet: fmt.Sprintf("%s:AA%d", pduName, n),
+		ID: id, FQDN: id + l.domain(), Addr: l.addr(firstAddr + n),
+		Outlet: fmt.Sprintf(pduName+":AA%d", 1+l.site, n),
 	}
 	link, err := l.plug(fmt.Sprintf("m%d", n), m.Addr)
 	if err != nil {

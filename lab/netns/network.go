@@ -16,15 +16,16 @@ import (
 	"github.com/mozilla-platform-ops/roller/lab/netns/rig"
 )
 
-// The lab's addresses: 10.77.0.0/24, which no packet leaves.
+// The lab's addresses: 10.77.0.0/24, or 10.77.SITE.0/24, which no packet leaves.
 const (
 	bridge      = "br0"
 	network     = "10.77.0."
 	bridgeAddr  = network + "1"
 	firstAddr   = 10 // machine 1 is .11
 	firstBMC    = 100
-	pduAddr     = network + "201"
-	gatewayAddr = network + "254"
+	bridgeHost  = 1
+	pduHost     = 201
+	gatewayHost = 254
 	ipmiPort    = 623 // UDP, RMCP (IPMI v2.0, section 13.1.2)
 	snmpPort    = 161 // UDP (RFC 3417, section 3.1)
 	lossTable   = "loss"
@@ -39,6 +40,9 @@ type Device struct {
 	cmd   *exec.Cmd
 }
 
+// addr is the address of a host by its number.
+func (l *Lab) addr(host int) string { return fmt.Sprintf("10.77.%d.%d", l.site, host) }
+
 func (l *Lab) addBridge() error {
 	if err := l.addSpace("lab"); err != nil {
 		return err
@@ -46,7 +50,7 @@ func (l *Lab) addBridge() error {
 	lab := l.space("lab")
 	if err := ip(
 		[]string{"-n", lab, "link", "add", bridge, "type", "bridge"},
-		[]string{"-n", lab, "address", "add", bridgeAddr + "/24", "dev", bridge},
+		[]string{"-n", lab, "address", "add", l.addr(bridgeHost) + "/24", "dev", bridge},
 		[]string{"-n", lab, "link", "set", bridge, "up"},
 	); err != nil {
 		return err
@@ -94,7 +98,7 @@ func (l *Lab) plugDevice(what, addr string, port int) (*Device, error) {
 // Gateway plugs in a host that has nothing to do with the machines' power and
 // answers pings, and returns its address.
 func (l *Lab) Gateway() (string, error) {
-	d, err := l.plugDevice("gw", gatewayAddr, 0)
+	d, err := l.plugDevice("gw", l.addr(gatewayHost), 0)
 	if err != nil {
 		return "", err
 	}

@@ -25,6 +25,7 @@ type Options struct {
 	Temporal  string            // the CLI's binary
 	Database  bool              // keep Temporal's state in a file, so that it survives Temporal's restart
 	UI        bool              // with Web UI
+	Listen    string            // the dev server's address, 127.0.0.1 if empty
 	Env       map[string]string // roller's environment beside what the stack itself sets
 	Namespace string            // "default" if empty
 	Preferred bool              // try the well-known ports first (7233, 8233, 8000)
@@ -90,7 +91,7 @@ func (s *Stack) StartServer(ctx context.Context) error {
 
 func (s *Stack) startDev(ctx context.Context) error {
 	args := []string{
-		"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(s.port),
+		"server", "start-dev", "--ip", cmp.Or(s.Listen, "127.0.0.1"), "--port", strconv.Itoa(s.port),
 		"--namespace", s.Namespace, "--log-level", "error",
 		// Without the new matcher server 1.29.1 ignores priorities, and with more than one
 		// partition a click may lie in another than the one that is asked for work.
