@@ -19,6 +19,7 @@ func TestTaskclusterProcessKilled(t *testing.T) {
 	s, p := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "5m"},
 		func(tc *lab.Taskcluster) { tc.ClaimLife = time.Minute },
 		lab.Spec{WorkerID: "killed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}},
+		lab.Spec{WorkerID: "lost", WorkerGroup: "mdc1"},
 		lab.Spec{WorkerID: "cancelled", WorkerGroup: "mdc1", Faults: lab.Faults{NeverReturns: true}},
 		lab.Spec{WorkerID: "late", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}})
 	killed, cancelled := s.task(rebootOf("killed")), s.task(rebootOf("cancelled"))
@@ -28,6 +29,14 @@ func TestTaskclusterProcessKilled(t *testing.T) {
 	})
 	s.sees(t, "claims are renewed", func() bool { return s.tc.Calls("queue.reclaimTask") >= 6 })
 	p.Kill()
+	lost, over := s.task(rebootOf("lost"), map[string]any{"retries": 1}), s.task(rebootOf("lost"))
+	for range 2 { // as the process that died between the answer to its claim and Temporal
+		s.tc.ClaimAs(taskQueue, "roller", "dead")
+	}
+	for _, id := range []string{lost, over} {
+		require.Equal(t, "running", s.tc.Runs(id)[0].State)
+		s.tc.ExpireClaim(id)
+	}
 	again, err := s.RunTaskcluster("taskcluster2")
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -51,6 +60,12 @@ func TestTaskclusterProcessKilled(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, v.Cancelling, "a task that joined a job does not cancel it")
 
+	s.sees(t, "the next run of a task whose claim was lost is carried out", func() bool {
+		runs := s.tc.Runs(lost)
+		return len(runs) == 2 && runs[1].State == "completed"
+	})
+	require.Equal(t, []lab.TaskRun{{State: "exception", Reason: "claim-expired", Artifacts: nil}}, s.tc.Runs(over), "it has no retries")
+
 	s.tc.Cancel(cancelled)
 	require.Eventually(t, func() bool {
 		v, err := s.door.Show(t.Context(), "machine/mdc1/cancelled", "")
@@ -62,9 +77,9 @@ func TestTaskclusterProcessKilled(t *testing.T) {
 	v, err = s.door.Show(t.Context(), "machine/mdc1/late", "")
 	require.NoError(t, err)
 	require.NotEqual(t, string(workflows.Cancelled), v.Outcome)
-	require.Equal(t, 3, s.lab.Count("", func(e lab.Entry) bool { return e.Command == "reboot" }), "no job began twice")
+	require.Equal(t, 4, s.lab.Count("", func(e lab.Entry) bool { return e.Command == "reboot" }), "no job began twice")
 	views, err := s.door.List(t.Context(), "", 100)
 	require.NoError(t, err)
-	require.Len(t, views, 3)
+	require.Len(t, views, 4)
 	s.noSecrets(t, "killed")
 }
