@@ -203,7 +203,7 @@ func serveWorker(ctx context.Context, logger *slog.Logger, cfg *config.Config, m
 	defer turns.Close()
 	acts.Turns = turns
 	if awaitTemporal(ctx, logger, starter.New(c, namespace, nil, cfg.API.StartTimeout.D())) != nil {
-		return nil //nolint:nilerr // it was told to stop before Temporal came
+		return nil // it was told to stop before Temporal came
 	}
 	logger.Info("worker starting", "machines", len(live.Inventory().Machines()))
 	return serving(c, acts).Run(ctx, logger)
