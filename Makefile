@@ -98,7 +98,7 @@ history: $(TEMPORAL) $(BIN)/tctl ## store the histories of a release, once, for 
 	@grep -qF '## [$(RELEASE)]' CHANGELOG.md || { echo "CHANGELOG.md has no heading for $(RELEASE): it is part of the release"; exit 2; }
 	@echo "==> running every outcome on roller's real processes, and keeping the histories"
 	rm -rf $(BIN)/history
-	ROLLER_RECORD_HISTORIES=$(BIN)/history ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -timeout 25m ./lab/e2e
+	ROLLER_RECORD_HISTORIES=$(BIN)/history ROLLER_TEST_TEMPORAL=$(TEMPORAL) go test -count=1 -parallel 8 -timeout 40m ./lab/e2e
 	cd $(BIN)/history && export LC_ALL=C && sha256sum *.json.gz > SHA256SUMS
 	mkdir -p $(dir $(HISTORIES)) && mv $(BIN)/history $(HISTORIES)
 	go test -count=1 ./workflows -run 'Histor'

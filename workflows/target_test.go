@@ -66,8 +66,8 @@ func TestPlanNamesADeviceForEverySwitch(t *testing.T) {
 		Outlets: []config.Outlet{{PDU: "pdu", Tower: 1, Number: 1}, {PDU: "pdu", Tower: 1, Number: 2}}, // two: no command reboots it
 	}
 	for name, s := range steps {
-		if s.kind == read || s.kind == bug || s.kind == ladder {
-			continue
+		if s.kind == read || s.kind == bug || s.kind == ladder || s.kind == loan || s.kind == unloan {
+			continue // none of its own
 		}
 		plan, err := activities.PlanFor(cfg, m, name)
 		require.NoError(t, err, name)
@@ -75,6 +75,11 @@ func TestPlanNamesADeviceForEverySwitch(t *testing.T) {
 		require.Equal(t, switches, !plan.Rungs[0].Target.IsZero(), name)
 		require.Equal(t, switches && s.action != activities.On, takesPower(name), name)
 	}
+	reimage, err := activities.PlanFor(cfg, m, "reimage")
+	require.NoError(t, err)
+	returned, err := activities.PlanFor(cfg, m, config.ReturnLoan)
+	require.NoError(t, err)
+	require.Equal(t, reimage.Rungs, returned.Rungs)
 }
 
 // What no rung powers off nothing is powered on for.
