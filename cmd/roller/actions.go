@@ -91,7 +91,7 @@ What the network installs is the network's business. A network boot that was not
 		short: "Lend a machine to somebody: quarantine its worker, and file the loan's bug",
 		long: `Quarantine the machine's worker in Taskcluster's queue, with a note, wait for the task that it runs (DRAIN_LIMIT), and file a bug for the loan, which blocks the machine's tracker bug. It stays so until return_loan: a job that drains the worker meanwhile puts the loan's quarantine back.
 A machine that is on loan already stays so, and its bug says who asked, too.`,
-		example: "roller loan ms1-10 mdc1 --why \"bug 123456, for jdoe\"",
+		example: "roller loan ms1-10 mdc1 --why \"bug 123456\"",
 		asks:    func(cmd *cobra.Command, how *following) { queueFlag(cmd, how); loanFlag(cmd, how) },
 	},
 	{
