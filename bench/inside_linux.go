@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 )
 
@@ -49,7 +50,7 @@ func (b *bench) again(ctx context.Context, name string) (Row, error) {
 	inOwnNetwork(cmd)
 	pipe := &lines{say: b.say}
 	cmd.Stdout, cmd.Stderr = pipe, pipe
-	err = cmd.Run()
+	err = keepThread(cmd.Run)
 	if cmd.Process == nil {
 		return Row{Missing: []string{fmt.Sprintf("this system lets nobody make a user and network namespace (%v)", err)}}, nil
 	}
@@ -65,6 +66,14 @@ func (b *bench) again(ctx context.Context, name string) (Row, error) {
 	}
 	b.server = results.Machine.Versions["Temporal"]
 	return results.Rows[0], nil
+}
+
+// keepThread calls run on a thread that lasts as long as it: Pdeathsig fires when the
+// thread that started the child ends.
+func keepThread(run func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return run()
 }
 
 // lines says what another program prints.
