@@ -49,10 +49,6 @@ func TestRows(t *testing.T) {
 			b := &bench{options: o, say: t.Logf}
 			measured, err := b.measure(t.Context(), r)
 			require.NoError(t, err)
-			if len(measured.Missing) > 0 {
-				t.Skipf("not measured here: %s", measured.Missing)
-			}
-			require.NotEmpty(t, measured.Measures)
 			for _, m := range measured.Measures {
 				require.Positive(t, m.Value, "%s", m)
 				if m.Baseline != nil {
@@ -60,7 +56,10 @@ func TestRows(t *testing.T) {
 					require.Len(t, m.Rounds, o.rounds)
 				}
 			}
-			require.Empty(t, measured.Missing, "the packages ipmitool, snmp and openssh-client are missing")
+			if len(measured.Missing) > 0 { // CI has all that is needed
+				t.Skipf("not all is measured here: %s", measured.Missing)
+			}
+			require.NotEmpty(t, measured.Measures)
 		})
 	}
 }
