@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,13 +52,14 @@ const (
 type Auth struct {
 	Now func() time.Time // the service's clock, time.Now unless set before the first question
 
-	clients map[string]Client
-	mu      sync.Mutex
-	fault   AuthFault
-	asked   int
-	pinged  int
-	began   time.Time
-	server  *http.Server
+	clients  map[string]Client
+	mu       sync.Mutex
+	fault    AuthFault
+	asked    int
+	pinged   int
+	mistaken []string
+	began    time.Time
+	server   *http.Server
 }
 
 // NewAuth returns a stand-in that knows these clients.
@@ -117,6 +119,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path != authPath || r.Method != http.MethodPost {
+		a.mistake("no such call: " + r.Method + " " + r.URL.Path)
 		replyError(w, http.StatusNotFound, "ResourceNotFound", "no such call", nil)
 		return
 	}
@@ -129,11 +132,31 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	q, mistakes := check(raw)
 	if mistakes != "" {
+		a.mistake("auth.authenticateHawk: " + mistakes)
 		replyError(w, http.StatusBadRequest, "InputValidationError",
 			"Schema Validation Failed!\nErrors:\n"+mistakes, raw)
 		return
 	}
-	replyJSON(w, http.StatusOK, a.verdict(q))
+	verdict, err := a.answer(q)
+	if err != nil {
+		a.mistake("auth.authenticateHawk: " + err.Error())
+		replyError(w, http.StatusInternalServerError, "InternalServerError", err.Error(), nil)
+		return
+	}
+	replyJSON(w, http.StatusOK, verdict)
+}
+
+func (a *Auth) mistake(text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mistaken = append(a.mistaken, text)
+}
+
+// Mistakes returns what was asked outside the documented schema so far.
+func (a *Auth) Mistakes() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.mistaken)
 }
 
 // ping answers as every Taskcluster service does.

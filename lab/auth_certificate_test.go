@@ -55,11 +55,11 @@ func TestAuthAcceptsTemporaryCredentials(t *testing.T) {
 		clock      time.Duration
 		scopes     []any
 	}{
-		"unnamed":                {"", issuer.ClientID, nil, 0, []any{"hooks:x", "hooks:y:*", anonymousScope}},
-		"named":                  {"sheriff/one/laptop", "sheriff/one/laptop", nil, 0, []any{"hooks:x", "hooks:y:*", anonymousScope}},
-		"limited":                {"", issuer.ClientID, []string{"hooks:y:z"}, 0, []any{"hooks:y:z", anonymousScope}},
-		"expired 4 minutes ago":  {"", issuer.ClientID, nil, 14 * time.Minute, []any{"hooks:x", "hooks:y:*", anonymousScope}},
-		"begins in four minutes": {"", issuer.ClientID, nil, -4 * time.Minute, []any{"hooks:x", "hooks:y:*", anonymousScope}},
+		"unnamed":                {"", issuer.ClientID, nil, 0, []any{anonymousScope, "hooks:x", "hooks:y:*"}},
+		"named":                  {"sheriff/one/laptop", "sheriff/one/laptop", nil, 0, []any{anonymousScope, "hooks:x", "hooks:y:*"}},
+		"limited":                {"", issuer.ClientID, []string{"hooks:y:z"}, 0, []any{anonymousScope, "hooks:y:z"}},
+		"expired 4 minutes ago":  {"", issuer.ClientID, nil, 14 * time.Minute, []any{anonymousScope, "hooks:x", "hooks:y:*"}},
+		"begins in four minutes": {"", issuer.ClientID, nil, -4 * time.Minute, []any{anonymousScope, "hooks:x", "hooks:y:*"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

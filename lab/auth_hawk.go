@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,9 +20,13 @@ const hawkSkew = 15 * time.Minute
 // anonymousScope is what every caller of a Taskcluster deployment has.
 const anonymousScope = "assume:anonymous"
 
+// longestHeader is the longest Authorization header that Hawk reads (hawk, utils.js).
+const longestHeader = 4096
+
 var (
-	hawkHeader    = regexp.MustCompile(`^(?i:hawk)\s+(.+)$`)
+	hawkHeader    = regexp.MustCompile(`^(\w+)(?:\s+(.*))?$`)
 	hawkAttribute = regexp.MustCompile(`(\w+)="([^"\\]*)"\s*(?:,\s*|$)`)
+	hawkValue     = regexp.MustCompile("^[ \\w!#$%&'()*+,\\-./:;<=>?@\\[\\]^`{|}~]+$")
 	hawkNames     = []string{"id", "ts", "nonce", "hash", "ext", "mac", "app", "dlg"}
 )
 
@@ -44,7 +49,7 @@ func (a *Auth) verdict(q question) map[string]any {
 		return map[string]any{"status": "auth-failed", "message": err.Error()}
 	}
 	answer := map[string]any{
-		"status": "auth-success", "scheme": "hawk", "clientId": fields["id"], "scopes": append(who.scopes, anonymousScope),
+		"status": "auth-success", "scheme": "hawk", "clientId": fields["id"], "scopes": withAnonymous(who.scopes),
 		"expires": who.expires.UTC().Format(time.RFC3339),
 	}
 	if fields["hash"] != "" {
@@ -56,7 +61,15 @@ func (a *Auth) verdict(q question) map[string]any {
 // login is who signed a request, and the scopes they have.
 func (a *Auth) login(q question) (fields map[string]string, scopes []string, err error) {
 	fields, who, err := a.authenticate(q)
-	return fields, append(who.scopes, anonymousScope), err
+	return fields, withAnonymous(who.scopes), err
+}
+
+// withAnonymous are scopes with those that everybody has, none of them twice.
+func withAnonymous(scopes []string) []string {
+	if holds(scopes, anonymousScope) {
+		return scopes
+	}
+	return append([]string{anonymousScope}, scopes...)
 }
 
 // authenticate checks in the order of Hawk's reference implementation: the client,
@@ -73,31 +86,46 @@ func (a *Auth) authenticate(q question) (fields map[string]string, who grant, er
 	if !hmac.Equal([]byte(hawkMAC(who.key, q, fields)), []byte(fields["mac"])) {
 		return nil, grant{}, refusal("Unauthorized: Bad mac")
 	}
-	seconds, err := strconv.ParseInt(fields["ts"], 10, 64)
-	if err != nil || a.Now().Sub(time.Unix(seconds, 0)).Abs() > hawkSkew {
+	if stale(fields["ts"], a.Now()) {
 		return nil, grant{}, refusal("Unauthorized: Stale timestamp")
 	}
 	return fields, who, nil
 }
 
-// parseHawk reads the attributes of an Authorization header.
+// parseHawk reads the attributes of an Authorization header as Hawk's reference
+// implementation does.
 func parseHawk(header string) (map[string]string, error) {
+	if len(header) > longestHeader {
+		return nil, refusal("Bad Request: Header length too long")
+	}
 	parts := hawkHeader.FindStringSubmatch(header)
-	if parts == nil {
-		return nil, refusal("Unauthorized")
+	switch {
+	case parts == nil:
+		return nil, refusal("Bad Request: Invalid header syntax")
+	case !strings.EqualFold(parts[1], "hawk"):
+		return nil, refusal("Unauthorized: Unauthorized")
+	case parts[2] == "":
+		return nil, refusal("Bad Request: Invalid header syntax")
 	}
-	fields := map[string]string{}
-	for _, m := range hawkAttribute.FindAllStringSubmatch(parts[1], -1) {
-		if !slices.Contains(hawkNames, m[1]) {
-			return nil, refusal("Bad Request: Unknown attribute: " + m[1])
+	fields, problem := map[string]string{}, "Bad header format"
+	rest := hawkAttribute.ReplaceAllStringFunc(parts[2], func(text string) string {
+		m := hawkAttribute.FindStringSubmatch(text)
+		_, twice := fields[m[1]]
+		switch {
+		case !slices.Contains(hawkNames, m[1]):
+			problem = "Unknown attribute: " + m[1]
+		case !hawkValue.MatchString(m[2]):
+			problem = "Bad attribute value: " + m[1]
+		case twice:
+			problem = "Duplicate attribute: " + m[1]
+		default:
+			fields[m[1]] = m[2]
+			return ""
 		}
-		if _, twice := fields[m[1]]; twice {
-			return nil, refusal("Bad Request: Duplicate attribute: " + m[1])
-		}
-		fields[m[1]] = m[2]
-	}
-	if hawkAttribute.ReplaceAllString(parts[1], "") != "" {
-		return nil, refusal("Bad Request: Bad header format")
+		return text
+	})
+	if rest != "" {
+		return nil, refusal("Bad Request: " + problem)
 	}
 	for _, name := range []string{"id", "ts", "nonce", "mac"} {
 		if fields[name] == "" {
@@ -105,6 +133,17 @@ func parseHawk(header string) (map[string]string, error) {
 		}
 	}
 	return fields, nil
+}
+
+// stale reports whether a signature's time is too far off. Hawk compares as
+// JavaScript does: nothing is too far from what is no number, and a blank is 0.
+func stale(ts string, now time.Time) bool {
+	text := strings.TrimSpace(ts)
+	if text == "" {
+		text = "0"
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	return err == nil && math.Abs(seconds*1000-float64(now.UnixMilli())) > float64(hawkSkew.Milliseconds())
 }
 
 // hawkMAC computes the signature over Hawk's normalised request string (the
@@ -128,8 +167,8 @@ func hawkMAC(key string, q question, fields map[string]string) string {
 // be held, and are then all there is.
 func (a *Auth) key(name, ext string) (grant, error) {
 	var limits struct {
-		Certificate      *certificate `json:"certificate"`
-		AuthorizedScopes *[]string    `json:"authorizedScopes"`
+		Certificate      json.RawMessage `json:"certificate"`
+		AuthorizedScopes json.RawMessage `json:"authorizedScopes"`
 	}
 	if ext != "" {
 		text, err := base64.StdEncoding.DecodeString(ext)
@@ -138,8 +177,10 @@ func (a *Auth) key(name, ext string) (grant, error) {
 		}
 	}
 	issuer := name
-	if c := limits.Certificate; c != nil && c.Issuer != "" {
-		if issuer = c.Issuer; issuer == name {
+	var from struct{ Issuer string }
+	_ = json.Unmarshal(limits.Certificate, &from) // a certificate of another form is refused later
+	if from.Issuer != "" {
+		if issuer = from.Issuer; issuer == name {
 			return grant{}, refusal("ext.certificate.issuer must differ from the supplied clientId")
 		}
 	}
@@ -149,17 +190,25 @@ func (a *Auth) key(name, ext string) (grant, error) {
 	}
 	who := grant{key: client.AccessToken, scopes: slices.Clone(client.Scopes), expires: a.Now().Add(credentialsLife)}
 	if limits.Certificate != nil {
-		var err error
-		if who, err = limits.Certificate.certified(name, client, who, a.Now()); err != nil {
+		c, err := readCertificate(limits.Certificate)
+		if err != nil {
+			return grant{}, err
+		}
+		if who, err = c.certified(name, client, who, a.Now()); err != nil {
 			return grant{}, err
 		}
 	}
 	if limits.AuthorizedScopes != nil {
-		held := append(slices.Clone(who.scopes), anonymousScope)
-		if slices.ContainsFunc(*limits.AuthorizedScopes, func(s string) bool { return !holds(held, s) }) {
-			return grant{}, refusal("Supplied credentials do not satisfy authorizedScopes")
+		asked, err := readScopes("ext.authorizedScopes", limits.AuthorizedScopes)
+		if err != nil {
+			return grant{}, err
 		}
-		who.scopes = *limits.AuthorizedScopes
+		held := withAnonymous(who.scopes)
+		if slices.ContainsFunc(asked, func(s string) bool { return !holds(held, s) }) {
+			return grant{}, refusal("Supplied credentials do not satisfy authorizedScopes; credentials have scopes:\n\n```\n" +
+				strings.Join(held, "\n") + "\n```\n\nauthorizedScopes are:\n\n```\n" + strings.Join(asked, "\n") + "\n```")
+		}
+		who.scopes = asked
 	}
 	return who, nil
 }

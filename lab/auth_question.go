@@ -1,19 +1,10 @@
 package lab
 
 import (
-	"bytes"
 	"encoding/json"
-	"net/netip"
-	"regexp"
+	"fmt"
 	"slices"
-	"strings"
-)
-
-var (
-	// hostname is JSON schema's "hostname" format (RFC 1123): no "_", no IPv6.
-	hostname = regexp.MustCompile(`^[0-9A-Za-z]([-0-9A-Za-z]{0,61}[0-9A-Za-z])?(\.[0-9A-Za-z]([-0-9A-Za-z]{0,61}[0-9A-Za-z])?)*$`)
-	// questionMethods are those of the service's schema that HTTP APIs use.
-	questionMethods = []string{"get", "post", "put", "head", "delete", "options", "patch"}
+	"sync"
 )
 
 // question is authenticateHawk's payload. Pointers tell absent from empty.
@@ -26,33 +17,41 @@ type question struct {
 	SourceIP      *string `json:"sourceIp"`
 }
 
-// check holds a question against the service's schema
-// (authenticate-hawk-request.yml) and returns its mistakes as lines of text.
+// authCall is authenticateHawk, as the service's reference has it.
+var authCall = sync.OnceValues(func() (call, error) {
+	calls, err := readCalls()
+	if err != nil {
+		return call{}, err
+	}
+	i := slices.IndexFunc(calls, func(c call) bool { return c.name == "auth.authenticateHawk" })
+	return calls[i], nil
+})
+
+// check holds a question against the service's schema and returns its mistakes as
+// text.
 func check(raw json.RawMessage) (q question, mistakes string) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields() // additionalProperties: false
-	if err := d.Decode(&q); err != nil {
+	c, err := authCall()
+	if err == nil {
+		err = conforms(c.input, raw)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &q)
+	}
+	if err != nil {
 		return q, "  * data: " + err.Error() + "\n"
 	}
-	var wrong []string
-	for _, field := range []struct {
-		name  string
-		right bool
-	}{
-		{"method", q.Method != nil && slices.Contains(questionMethods, *q.Method)},
-		{"resource", q.Resource != nil},
-		{"host", q.Host != nil && hostname.MatchString(*q.Host)},
-		{"port", q.Port != nil && *q.Port >= 0 && *q.Port <= 65535},
-		{"sourceIp", q.SourceIP == nil || plainIP(*q.SourceIP)},
-	} {
-		if !field.right {
-			wrong = append(wrong, "  * data."+field.name+" does not match the schema\n")
-		}
-	}
-	return q, strings.Join(wrong, "")
+	return q, ""
 }
 
-func plainIP(s string) bool {
-	ip, err := netip.ParseAddr(s)
-	return err == nil && ip.Zone() == ""
+// answer is a verdict that the service's schema allows.
+func (a *Auth) answer(q question) (map[string]any, error) {
+	verdict := a.verdict(q)
+	c, err := authCall()
+	if err == nil {
+		err = conforms(c.output, verdict)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the stand-in's own answer: %w", err)
+	}
+	return verdict, nil
 }

@@ -80,7 +80,7 @@ func TestHawkMACKnownVectors(t *testing.T) {
 // stand-in answers is understood by that client.
 func TestAuthAcceptsTheRealClient(t *testing.T) {
 	t.Parallel()
-	all := []string{"project:releng:roller:ping", "hooks:*", "assume:anonymous"}
+	all := []string{"assume:anonymous", "project:releng:roller:ping", "hooks:*"}
 	for name, tc := range map[string]struct {
 		url, resource, host string
 		port                int64
@@ -91,7 +91,7 @@ func TestAuthAcceptsTheRealClient(t *testing.T) {
 		"own port":              {url: "http://localhost:8000/api?b=1&a=%2F", resource: "/api?b=1&a=%2F", host: "localhost", port: 8000, scopes: all},
 		"fewer scopes": {
 			url: "https://roller.example/", resource: "/", host: "roller.example", port: 443,
-			authorized: []string{"hooks:list-hooks:x"}, scopes: []string{"hooks:list-hooks:x", "assume:anonymous"},
+			authorized: []string{"hooks:list-hooks:x"}, scopes: []string{"assume:anonymous", "hooks:list-hooks:x"},
 		},
 		"no scopes": {
 			url: "https://roller.example/", resource: "/", host: "roller.example", port: 443,
@@ -151,11 +151,11 @@ func TestAuthRefuses(t *testing.T) {
 		"more scopes than held": {
 			header: func(t *testing.T) string {
 				return signed(t, tcclient.Credentials{ClientID: "sheriff/one", AccessToken: token, AuthorizedScopes: []string{"project:releng:roller:reboot"}}, http.MethodPost, url)
-			}, message: "Supplied credentials do not satisfy authorizedScopes",
+			}, message: "Supplied credentials do not satisfy authorizedScopes; credentials have scopes:\n\n```\nassume:anonymous\nproject:releng:roller:ping\nhooks:*\n```\n\nauthorizedScopes are:\n\n```\nproject:releng:roller:reboot\n```",
 		},
 		"ext is no JSON":    {header: literal(`Hawk id="sheriff/one", ts="1", nonce="n", mac="m", ext="!"`), message: "Failed to parse ext"},
-		"no attributes":     {header: literal(`Hawk`), message: "Unauthorized"},
-		"another scheme":    {header: literal(`Basic YTpi`), message: "Unauthorized"},
+		"no attributes":     {header: literal(`Hawk`), message: "Bad Request: Invalid header syntax"},
+		"another scheme":    {header: literal(`Basic YTpi`), message: "Unauthorized: Unauthorized"},
 		"missing attribute": {header: literal(`Hawk id="sheriff/one", ts="1", mac="m"`), message: "Bad Request: Missing attributes"},
 		"unknown attribute": {header: literal(`Hawk id="sheriff/one", x="1"`), message: "Bad Request: Unknown attribute: x"},
 		"twice":             {header: literal(`Hawk id="sheriff/one", id="b"`), message: "Bad Request: Duplicate attribute: id"},
@@ -213,6 +213,8 @@ func TestAuthRefusesMalformedQuestions(t *testing.T) {
 		"port too high":     {"port", 65536},
 		"zone":              {"sourceIp", "fe80::1%eth0"},
 		"unknown field":     {"payload", "x"},
+		"unknown method":    {"method", "dance"},
+		"a source of words": {"sourceIp", "localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,6 +226,7 @@ func TestAuthRefusesMalformedQuestions(t *testing.T) {
 			require.Contains(t, body, `"code":"InputValidationError"`)
 			require.Contains(t, body, "Hawk mark")
 			require.Equal(t, 1, a.Asked())
+			require.Len(t, a.Mistakes(), 1)
 		})
 	}
 }

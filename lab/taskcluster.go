@@ -40,6 +40,7 @@ type Taskcluster struct {
 	changed   chan struct{} // closed, and replaced, whenever anything changes
 	url       string
 	down      bool
+	downCalls []string // which of them; none is all
 	tasks     map[string]*queueTask
 	order     []string // task IDs, the oldest first
 	hooks     map[string]json.RawMessage
@@ -89,17 +90,24 @@ func (t *Taskcluster) Close() error {
 }
 
 // SetDown makes queue and hooks answer 503 from now on, or work again; auth goes on.
-func (t *Taskcluster) SetDown(down bool) {
+// Where calls are named, like "queue.status", it is of these only.
+func (t *Taskcluster) SetDown(down bool, calls ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.down = down
+	t.down, t.downCalls = down, calls
+}
+
+// isDown reports whether a call is answered by nothing but 503. The lock is held.
+func (t *Taskcluster) isDown(call string) bool {
+	return t.down && (len(t.downCalls) == 0 || slices.Contains(t.downCalls, call))
 }
 
 // Mistakes returns what was asked outside the documented schemas so far.
 func (t *Taskcluster) Mistakes() []string {
+	auth := t.Auth.Mistakes()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.mistaken)
+	return append(auth, t.mistaken...)
 }
 
 // Calls returns how often a call, like "queue.reclaimTask", was made.
@@ -126,7 +134,7 @@ func (t *Taskcluster) SetRole(role string, scopes ...string) {
 // ServeHTTP implements http.Handler.
 func (t *Taskcluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == authPath:
+	case strings.HasPrefix(r.URL.Path, "/api/auth/"):
 		t.Auth.ServeHTTP(w, r)
 	case strings.HasPrefix(r.URL.Path, putPath):
 		t.upload(w, r)

@@ -79,7 +79,7 @@ func (t *Taskcluster) upload(w http.ResponseWriter, r *http.Request) {
 	case err != nil || r.ContentLength < 0 || r.Header.Get("Content-Type") != there.request["contentType"] || r.Header.Get("Authorization") != "":
 		t.mistake("upload: length %d, Content-Type %q, credentials %t", r.ContentLength, r.Header.Get("Content-Type"), r.Header.Get("Authorization") != "")
 		http.Error(w, "SignatureDoesNotMatch", http.StatusForbidden)
-	case t.down:
+	case t.isDown("bucket"):
 		http.Error(w, "SlowDown", http.StatusServiceUnavailable)
 	default:
 		there.content = content

@@ -88,6 +88,26 @@ func routeForm(service, route string) *regexp.Regexp {
 	return regexp.MustCompile(`\A/api/` + service + `/v1` + form + `\z`)
 }
 
+// argForms are the forms of what stands in routes (the params of services/queue and
+// services/hooks, src/api.js).
+var argForms = map[string]*regexp.Regexp{
+	"taskId":        slugForm,
+	"runId":         regexp.MustCompile(`^[1-9]*[0-9]+$`),
+	"taskQueueId":   regexp.MustCompile(`^[A-Za-z0-9_-]{1,38}/[A-Za-z0-9_-]{1,38}$`),
+	"provisionerId": genericForm,
+	"workerType":    genericForm,
+	"workerGroup":   genericForm,
+	"workerId":      genericForm,
+	"name":          regexp.MustCompile(`^[\x20-\x7e]+$`),
+	"hookGroupId":   regexp.MustCompile(`^[a-zA-Z0-9-_]{1,64}$`),
+	"hookId":        regexp.MustCompile(`^[a-zA-Z0-9-_/]{1,64}$`),
+}
+
+var (
+	slugForm    = regexp.MustCompile(`^[A-Za-z0-9_-]{8}[Q-T][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]$`)
+	genericForm = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,38}$`)
+)
+
 // apiError is an answer in the form of the services' errors.
 type apiError struct {
 	status  int
@@ -162,14 +182,19 @@ func (t *Taskcluster) route(r *http.Request, raw []byte) (call, *asked, error) {
 			continue
 		}
 		t.made = append(t.made, c.name)
-		if t.down {
+		if t.isDown(c.name) {
 			return c, nil, refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "down")
+		}
+		if r.URL.RawQuery != "" {
+			t.mistake("%s: a query, where the call has none", c.name)
+			return c, nil, refuse(http.StatusBadRequest, "InvalidRequestArguments", "query %s", r.URL.RawQuery)
 		}
 		in := &asked{args: map[string]string{}, raw: raw}
 		for i, arg := range c.path.SubexpNames() {
 			if arg != "" {
 				value, err := url.PathUnescape(m[i])
-				if err != nil {
+				if form := argForms[arg]; err != nil || form != nil && !form.MatchString(value) {
+					t.mistake("%s: %s %q is of no form of its own", c.name, arg, value)
 					return c, nil, refuse(http.StatusBadRequest, "InvalidRequestArguments", "%s", arg)
 				}
 				in.args[arg] = value

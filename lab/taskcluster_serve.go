@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // priorities are those that a task may have, the highest first.
@@ -84,6 +85,31 @@ func permit(c call, in *asked, lists map[string][]string) error {
 	return nil
 }
 
+const (
+	// createdDrift is how far a task's creation may be off, and longestLife how far in
+	// the future its deadline may be (services/queue, src/api.js).
+	createdDrift = 15 * time.Minute
+	longestLife  = 5 * 24 * time.Hour
+)
+
+// problem is what the queue refuses in a definition that its schema allows.
+func (q *queueTask) problem(now time.Time) string {
+	created, deadline, expires := q.time("created"), q.time("deadline"), q.time("expires")
+	switch {
+	case now.Sub(created).Abs() > createdDrift:
+		return "`created` cannot be in the past or future (max 15min drift)"
+	case created.After(deadline), deadline.Before(now):
+		return "`deadline` cannot be in the past"
+	case deadline.Sub(now) > longestLife+createdDrift:
+		return "`deadline` cannot be more than 5 days into the future"
+	case !expires.IsZero() && expires.Before(deadline):
+		return "`expires` cannot be before `deadline`"
+	case slices.ContainsFunc(q.strings("scopes"), func(s string) bool { return strings.HasSuffix(s, "**") }):
+		return "scopes must not end with `**`"
+	}
+	return ""
+}
+
 // create makes a task of a definition.
 func (t *Taskcluster) create(c call, in *asked) (any, error) {
 	q := &queueTask{definition: in.body}
@@ -99,6 +125,10 @@ func (t *Taskcluster) create(c call, in *asked) (any, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if problem := q.problem(t.Now()); problem != "" {
+		t.mistake("createTask: %s", problem)
+		return nil, refuse(http.StatusBadRequest, "InputError", "%s", problem)
 	}
 	if t.tasks[in.args["taskId"]] != nil {
 		return nil, refuse(http.StatusConflict, "RequestConflict", "taskId `%s` already used by another task.", in.args["taskId"])

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/taskcluster/httpbackoff/v3"
 	tcclient "github.com/taskcluster/taskcluster/v44/clients/client-go"
+	"github.com/taskcluster/taskcluster/v44/clients/client-go/tcauth"
 	"github.com/taskcluster/taskcluster/v44/clients/client-go/tchooks"
 	"github.com/taskcluster/taskcluster/v44/clients/client-go/tcqueue"
 )
@@ -265,19 +267,39 @@ func TestTaskclusterRemembersMistakes(t *testing.T) {
 			return err
 		},
 		"no such reason": func(q *tcqueue.Queue) error {
-			_, err := q.ReportException("x", "0", &tcqueue.TaskExceptionRequest{Reason: "tired"})
+			_, err := q.ReportException(someTask, "0", &tcqueue.TaskExceptionRequest{Reason: "tired"})
 			return err
 		},
 		"a field too many": func(q *tcqueue.Queue) error {
-			_, _, err := (*tcclient.Client)(q).APICall(map[string]any{"reason": "internal-error", "text": "x"}, http.MethodPost, "/task/x/runs/0/exception", nil, nil)
+			_, _, err := (*tcclient.Client)(q).APICall(map[string]any{"reason": "internal-error", "text": "x"}, http.MethodPost, "/task/"+someTask+"/runs/0/exception", nil, nil)
 			return err
 		},
 		"a body where there is none": func(q *tcqueue.Queue) error {
-			_, _, err := (*tcclient.Client)(q).APICall(map[string]any{"a": 1}, http.MethodPost, "/task/x/runs/0/completed", nil, nil)
+			_, _, err := (*tcclient.Client)(q).APICall(map[string]any{"a": 1}, http.MethodPost, "/task/"+someTask+"/runs/0/completed", nil, nil)
 			return err
 		},
 		"no such call": func(q *tcqueue.Queue) error {
-			_, _, err := (*tcclient.Client)(q).APICall(nil, http.MethodPost, "/task/x/runs/0/complete", nil, nil)
+			_, _, err := (*tcclient.Client)(q).APICall(nil, http.MethodPost, "/task/"+someTask+"/runs/0/complete", nil, nil)
+			return err
+		},
+		"a task's ID of another form": func(q *tcqueue.Queue) error {
+			_, err := q.Status("x")
+			return err
+		},
+		"a run's number of another form": func(q *tcqueue.Queue) error {
+			_, err := q.ReportFailed(someTask, "first")
+			return err
+		},
+		"a worker's ID with a dot": func(q *tcqueue.Queue) error {
+			_, err := q.GetWorker("p", "t", "g", "ms1-10.example.com")
+			return err
+		},
+		"a query": func(q *tcqueue.Queue) error {
+			_, _, err := (*tcclient.Client)(q).APICall(nil, http.MethodGet, "/task/"+someTask+"/status", nil, url.Values{"x": {"1"}})
+			return err
+		},
+		"a malformed question to auth": func(q *tcqueue.Queue) error {
+			_, err := tcauth.New(nil, q.RootURL).AuthenticateHawk(&tcauth.HawkSignatureAuthenticationRequest{Method: "POST", Host: "a", Port: 1})
 			return err
 		},
 	} {
@@ -285,6 +307,47 @@ func TestTaskclusterRemembersMistakes(t *testing.T) {
 			t.Parallel()
 			tc, q := newDeployment(t, nil)
 			require.Error(t, ask(q))
+			require.Len(t, tc.Mistakes(), 1)
+		})
+	}
+}
+
+// someTask is a task's ID that nothing has.
+const someTask = "AAAAAAAASAKAAAAAAAAAAA"
+
+// What the queue refuses in a task that its schema allows, it refuses here, too.
+func TestTaskclusterRefusesTasks(t *testing.T) {
+	t.Parallel()
+	at := func(d time.Duration) tcclient.Time { return tcclient.Time(time.Now().Add(d)) }
+	good := tcqueue.TaskDefinitionRequest{
+		TaskQueueID: "proj-relops/roller", SchedulerID: "-", Created: at(0), Deadline: at(time.Hour), Expires: at(2 * time.Hour), Payload: json.RawMessage(`{}`),
+		Priority: "lowest", Metadata: tcqueue.TaskMetadata{Name: "n", Description: "d", Owner: "owner@example.com", Source: "https://example.com"},
+	}
+	for name, test := range map[string]struct {
+		change func(*tcqueue.TaskDefinitionRequest)
+		says   string
+	}{
+		"good":               {func(*tcqueue.TaskDefinitionRequest) {}, ""},
+		"made yesterday":     {func(d *tcqueue.TaskDefinitionRequest) { d.Created = at(-24 * time.Hour) }, "`created` cannot be in the past"},
+		"made tomorrow":      {func(d *tcqueue.TaskDefinitionRequest) { d.Created = at(24 * time.Hour) }, "`created` cannot be in the past or future"},
+		"over already":       {func(d *tcqueue.TaskDefinitionRequest) { d.Deadline = at(-time.Minute) }, "`deadline` cannot be in the past"},
+		"for a week":         {func(d *tcqueue.TaskDefinitionRequest) { d.Deadline, d.Expires = at(7*24*time.Hour), at(8*24*time.Hour) }, "more than 5 days"},
+		"forgotten too soon": {func(d *tcqueue.TaskDefinitionRequest) { d.Expires = at(time.Minute) }, "`expires` cannot be before `deadline`"},
+		"all scopes twice":   {func(d *tcqueue.TaskDefinitionRequest) { d.Scopes = []string{"a**"} }, "must not end with `**`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc, q := newDeployment(t, nil)
+			q.Credentials = &tcclient.Credentials{ClientID: tc.issuer.ClientID, AccessToken: tc.issuer.AccessToken}
+			definition := good
+			test.change(&definition)
+			_, err := q.CreateTask(someTask, &definition)
+			if test.says == "" {
+				require.NoError(t, err)
+				require.Empty(t, tc.Mistakes())
+				return
+			}
+			require.ErrorContains(t, err, test.says)
 			require.Len(t, tc.Mistakes(), 1)
 		})
 	}
