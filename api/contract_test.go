@@ -278,5 +278,8 @@ func (h *harness) fuzzed(random *rand.Rand, method, path string, parameters open
 		require.NoError(h.t, who.SignRequest(r))
 	}
 	maps.Copy(r.Header, headers)
+	if random.IntN(20) == 0 {
+		setBody(r, "{}", 2)
+	}
 	return r
 }

@@ -47,6 +47,7 @@ type fakeStarter struct {
 	err  error        // of everything
 	// What becomes of the job while somebody waits for it, each time.
 	change func(context.Context, starter.View) (starter.View, error)
+	onShow func(context.Context)
 
 	mu        sync.Mutex
 	asked     []starter.Request
@@ -84,7 +85,10 @@ func (f *fakeStarter) Find(ctx context.Context, machine config.Name, id string) 
 	return f.view, f.err
 }
 
-func (f *fakeStarter) Show(context.Context, string, string) (starter.View, error) {
+func (f *fakeStarter) Show(ctx context.Context, _, _ string) (starter.View, error) {
+	if f.onShow != nil {
+		f.onShow(ctx)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.view, f.err
@@ -139,6 +143,7 @@ func (f *fakeStarter) requests() []starter.Request {
 type harness struct {
 	t       *testing.T
 	auth    *lab.Auth
+	root    string // of the deployment that it plays
 	starter *fakeStarter
 	logs    *logBuffer
 	client  *http.Client
@@ -160,6 +165,7 @@ func newHarness(t *testing.T, changes ...setup) *harness {
 	root, err := h.auth.Start(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.auth.Close()) })
+	h.root = root
 	h.serve(testConfig(root), changes)
 	return h
 }

@@ -159,6 +159,7 @@ var reasons = []struct{ has, say string }{
 	{"certificate", "the temporary credentials are not valid: sign in again"},
 	{"authorizedScopes", "the credentials do not have the scopes they are limited to"},
 	{"Bad mac", "the signature does not match: it is of another access token, or for another method, address, path or query"},
+	{"Header length too long", "the Authorization header is longer than the 4096 characters that Taskcluster takes: the credentials list too many scopes"},
 	{"Stale timestamp", "the signature is more than 15 minutes off: check the clock of the machine that signed"},
 }
 

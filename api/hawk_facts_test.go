@@ -2,7 +2,12 @@ package api
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +106,37 @@ func TestHawkFacts(t *testing.T) {
 			setBody(r, "{}", 2)
 			require.Equal(t, http.StatusBadRequest, h.do(r).status)
 			require.Empty(t, h.starter.requests())
+		},
+		"a hash of a body is nobody's to compare, where there is none": func(t *testing.T, h *harness) {
+			r := h.request(pingPath, sheriff)
+			hash := "Yi9LfIIFRtBEPt74PVmbTF/xVAwPn7ub15ePICfgnuY="
+			text := []string{"hawk.1.header", strconv.FormatInt(time.Now().Unix(), 10), "nonce", http.MethodPost, pingPath, "roller.test", "80", hash, "", ""}
+			mac := hmac.New(sha256.New, []byte(accessToken))
+			mac.Write([]byte(strings.Join(text, "\n")))
+			header := func(hash string) string {
+				return fmt.Sprintf(`Hawk id="%s", ts="%s", nonce="nonce", hash="%s", mac="%s"`, sheriff.ClientID, text[1], hash, base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+			}
+			r.Header.Set("Authorization", header(hash))
+			require.Equal(t, http.StatusCreated, h.do(r).status)
+			r.Header.Set("Authorization", header("AA=="))
+			require.Equal(t, http.StatusUnauthorized, h.do(r).status, "but it is signed")
+		},
+		"a time that is no number never grows old there: it is no login here": func(t *testing.T, h *harness) {
+			h.auth.Now = func() time.Time { return time.Now().AddDate(3, 0, 0) }
+			r := h.request(pingPath, sheriff)
+			r.Header.Set("Authorization", signedAt("tomorrow"))
+			require.Equal(t, http.StatusUnauthorized, h.do(r).status)
+			require.Zero(t, h.auth.Asked())
+			v, err := NewHawk(config.Taskcluster{RootURL: h.root, Timeout: config.Duration(10 * time.Second)}).Authenticate(t.Context(), Question{
+				Method: "post", Resource: pingPath, Host: "roller.test", Port: 80, Authorization: config.NewSecret(signedAt("tomorrow")),
+			})
+			require.NoError(t, err)
+			require.Equal(t, sheriff.ClientID, v.ClientID, "as the service has it")
+		},
+		"a header of more than 4096 characters is none": func(t *testing.T, h *harness) {
+			a := h.do(h.request(pingPath, temporary(t, "", time.Hour, strings.Repeat("project:releng:roller:ping*", 150))))
+			require.Equal(t, http.StatusUnauthorized, a.status)
+			requireMessage(t, "the Authorization header is longer than the 4096 characters that Taskcluster takes", a)
 		},
 		"a bewit in the query is no login": func(t *testing.T, h *harness) {
 			r := h.request(pingPath+"&bewit=AAAA", sheriff)

@@ -48,6 +48,7 @@ func TestReasons(t *testing.T) {
 	for message, want := range map[string]string{
 		"Unauthorized: Bad mac":                                   "the signature does not match",
 		"Unauthorized: Stale timestamp":                           "more than 15 minutes off",
+		"Bad Request: Header length too long":                     "longer than the 4096 characters",
 		"Bad Request: Missing attributes":                         "not a complete Hawk signature",
 		"Client with clientId 'x' not found":                      "no such Taskcluster client",
 		"Client with clientId 'x' is disabled":                    "is disabled",

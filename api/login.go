@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,21 @@ func parsePublicURL(text string) (publicURL, error) {
 	return publicURL{host: host, port: int(number), prefix: strings.TrimRight(u.EscapedPath(), "/")}, nil
 }
 
+// seconds is the form of a signature's time.
+var seconds = regexp.MustCompile(`\A[0-9]{1,12}\z`)
+
+// timed reports whether a signature's time, if it has one, is a number. One that is
+// none never grows old to the authentication service, which compares it as JavaScript
+// does; and a repeat is known for half an hour only.
+func timed(header string) bool {
+	for _, m := range hawkAttribute.FindAllStringSubmatch(header, -1) {
+		if m[1] == "ts" && !seconds.MatchString(m[2]) {
+			return false
+		}
+	}
+	return true
+}
+
 // login finds out who signed a request.
 func (s *server) login(r *http.Request) (Verdict, error) {
 	header := r.Header.Get("Authorization")
@@ -54,6 +70,8 @@ func (s *server) login(r *http.Request) (Verdict, error) {
 		return Verdict{}, refuse(authFailed, "Bearer is not accepted, for it gives the access token away: sign the request with Hawk")
 	case !strings.EqualFold(scheme, "hawk"):
 		return Verdict{}, refuse(authFailed, "only Hawk signatures are accepted")
+	case !timed(header):
+		return Verdict{}, refuse(authFailed, "ts must be a number of seconds")
 	}
 	began := time.Now()
 	// Who leaves meanwhile makes no failure of it: the question ends in time by itself.

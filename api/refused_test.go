@@ -1,6 +1,9 @@
 package api
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -86,6 +89,10 @@ func loginCases() map[string]refusedCase {
 			},
 			status: 401, code: authFailed, message: "the signature does not match",
 		},
+		"a time that is no number": {
+			request: func(r *http.Request) { r.Header.Set("Authorization", signedAt("tomorrow")) },
+			status:  401, code: authFailed, message: "ts must be a number of seconds",
+		},
 		"more scopes than held": {
 			who:    tcclient.Credentials{ClientID: sheriff.ClientID, AccessToken: accessToken, AuthorizedScopes: []string{"project:releng:roller:reboot"}},
 			status: 401, code: authFailed, message: "do not have the scopes",
@@ -96,6 +103,14 @@ func loginCases() map[string]refusedCase {
 			status:  401, code: authFailed, message: "the Authorization header is missing",
 		},
 	}
+}
+
+// signedAt is a true signature of a ping, with a time of one's own.
+func signedAt(ts string) string {
+	text := []string{"hawk.1.header", ts, "nonce", http.MethodPost, pingPath, "roller.test", "80", "", "", ""}
+	mac := hmac.New(sha256.New, []byte(accessToken))
+	mac.Write([]byte(strings.Join(text, "\n")))
+	return fmt.Sprintf(`Hawk id="%s", ts="%s", nonce="nonce", mac="%s"`, sheriff.ClientID, ts, base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 }
 
 func scopeCases() map[string]refusedCase {

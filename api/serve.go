@@ -23,8 +23,6 @@ const (
 	// service, and then the start of a job.
 	writeTimeout = 10 * time.Second
 	idleTimeout  = 2 * time.Minute
-	// shutdownTimeout is how long running requests may still take.
-	shutdownTimeout = 20 * time.Second
 	// maxHeader is in bytes: a Hawk header can carry a certificate that lists
 	// every scope of its temporary credentials.
 	maxHeader = 64 << 10
@@ -58,13 +56,13 @@ func Serve(ctx context.Context, cfg *config.Config, a *API, listener net.Listene
 		},
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      cfg.Taskcluster.Timeout.D() + cfg.API.StartTimeout.D() + writeTimeout,
+		WriteTimeout:      longestAnswer(cfg),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() { stopped <- shutdown(ctx, server) })
+	stop := context.AfterFunc(ctx, func() { stopped <- shutdown(ctx, server, longestAnswer(cfg)) })
 	defer stop()
 	if err := server.Serve(jsonListener{listener, a.server}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("api: %w", err)
@@ -83,8 +81,14 @@ func stopping(request context.Context) context.Context {
 	return context.Background()
 }
 
-func shutdown(ctx context.Context, server *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+// longestAnswer is how long an accepted request may take that waits for no job, and so
+// how long a stop waits for it.
+func longestAnswer(cfg *config.Config) time.Duration {
+	return cfg.Taskcluster.Timeout.D() + cfg.API.StartTimeout.D() + writeTimeout
+}
+
+func shutdown(ctx context.Context, server *http.Server, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("api: stop: %w", err), server.Close())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/starter"
 )
 
@@ -107,6 +108,39 @@ func TestServeEndsWaits(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	require.NoError(t, <-done)
+}
+
+// A stop waits for as long as an answer may take, whatever the configuration allows it.
+func TestStopWaitsForTheLongestAnswer(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig("")
+	cfg.Taskcluster.Timeout, cfg.API.StartTimeout = config.Duration(time.Minute), config.Duration(40*time.Second)
+	require.Equal(t, time.Minute+40*time.Second+writeTimeout, longestAnswer(cfg))
+
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	accepted, leave := make(chan struct{}), make(chan struct{})
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(accepted)
+		<-leave
+	})}
+	served, asked := make(chan error, 1), make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	go func() {
+		r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, "http://"+listener.Addr().String(), nil)
+		if err == nil {
+			var response *http.Response
+			if response, err = http.DefaultTransport.RoundTrip(r); err == nil {
+				err = response.Body.Close()
+			}
+		}
+		asked <- err
+	}()
+	<-accepted
+	require.ErrorIs(t, shutdown(t.Context(), server, time.Millisecond), context.DeadlineExceeded, "but no longer than that")
+	close(leave)
+	require.Error(t, <-asked)
+	require.ErrorIs(t, <-served, http.ErrServerClosed)
 }
 
 func TestServeSaysThatThePortIsTaken(t *testing.T) {

@@ -73,6 +73,7 @@ func (s *server) getJobs(c *gin.Context) {
 func (s *server) listJobs(c *gin.Context) (JobsPage, error) {
 	p := readParams(c)
 	n := p.machine()
+	p.noBody(c.Request)
 	note(c).workerID, note(c).workerGroup = n.WorkerID, n.WorkerGroup
 	if _, err := s.viewer(c); err != nil {
 		return JobsPage{}, err
@@ -150,7 +151,7 @@ func (s *server) getJob(c *gin.Context) {
 	}
 	tag := etag(v)
 	c.Header("ETag", tag)
-	if c.GetHeader("If-None-Match") == tag {
+	if knows(c.Request, tag) {
 		c.Status(http.StatusNotModified)
 		c.Writer.WriteHeaderNow()
 		return
@@ -162,6 +163,7 @@ func (s *server) getJob(c *gin.Context) {
 func (s *server) lookAt(c *gin.Context) (starter.View, error) {
 	p := readParams(c)
 	n, id, wait := p.machine(), p.taskID(), p.wait()
+	p.noBody(c.Request)
 	e := note(c)
 	e.workerID, e.workerGroup, e.taskID = n.WorkerID, n.WorkerGroup, id
 	if _, err := s.viewer(c); err != nil {
@@ -174,11 +176,7 @@ func (s *server) lookAt(c *gin.Context) (starter.View, error) {
 	if err != nil {
 		return v, err
 	}
-	known := c.GetHeader("If-None-Match")
-	if known == "" {
-		known = etag(v)
-	}
-	return s.await(c, v, known, wait)
+	return s.await(c, v, wait)
 }
 
 func (s *server) find(ctx context.Context, c *gin.Context, n config.Name, id string) (starter.View, error) {
@@ -194,8 +192,12 @@ func (s *server) find(ctx context.Context, c *gin.Context, n config.Name, id str
 // await returns the job when it is no longer what the asker knows, when it has
 // ended, or when the wait is over; also when this process is told to stop, which
 // the asker answers by asking again.
-func (s *server) await(c *gin.Context, v starter.View, known string, wait time.Duration) (starter.View, error) {
-	if wait == 0 || v.Status != running || etag(v) != known || !s.waiting.TryAcquire(1) {
+func (s *server) await(c *gin.Context, v starter.View, wait time.Duration) (starter.View, error) {
+	first, conditional := etag(v), c.GetHeader(conditionHeader) != ""
+	known := func(v starter.View) bool { // without a condition: as it was when this request came
+		return conditional && knows(c.Request, etag(v)) || !conditional && etag(v) == first
+	}
+	if wait == 0 || v.Status != running || !known(v) || !s.waiting.TryAcquire(1) {
 		return v, nil
 	}
 	defer s.waiting.Release(1)
@@ -206,22 +208,35 @@ func (s *server) await(c *gin.Context, v starter.View, known string, wait time.D
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
 	defer cancel()
 	defer context.AfterFunc(stopping(ctx), cancel)()
-	for v.Status == running && etag(v) == known {
+	for v.Status == running && known(v) {
 		if err := s.Starter.AwaitChange(ctx, v); ctx.Err() != nil {
 			return v, nil
 		} else if err != nil {
 			return v, asked("wait for a job", err)
 		}
-		fresh, err := s.Starter.Show(ctx, v.WorkflowID, v.TaskID)
-		if ctx.Err() != nil {
-			return v, nil
-		}
+		// It is bounded by itself: cut short by the wait's end, it would tell less than
+		// there is.
+		fresh, err := s.Starter.Show(c.Request.Context(), v.WorkflowID, v.TaskID)
 		if err != nil {
 			return v, asked("show a job", err)
 		}
 		v = fresh
 	}
 	return v, nil
+}
+
+// conditionHeader is where an asker says what they know already.
+const conditionHeader = "If-None-Match"
+
+// knows reports whether an asker says that they know this state. The comparison is
+// the weak one, of a list (RFC 9110, 13.1.2): proxies that compress weaken tags.
+func knows(r *http.Request, tag string) bool {
+	for said := range strings.SplitSeq(strings.Join(r.Header.Values(conditionHeader), ","), ",") {
+		if said = strings.TrimSpace(said); said == "*" || strings.TrimPrefix(said, "W/") == tag {
+			return true
+		}
+	}
+	return false
 }
 
 // etag tells one state of a job from the next.

@@ -270,6 +270,65 @@ func TestWaitForAJob(t *testing.T) {
 	require.Empty(t, a.body)
 }
 
+// If-None-Match is a list, and its comparison is the weak one: proxies that compress
+// weaken tags.
+func TestIfNoneMatch(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	withJob(climbing())(h)
+	tag := h.get(jobPath, monitor).header.Get("ETag")
+	for said, status := range map[string]int{
+		tag: 304, "W/" + tag: 304, `"x", ` + tag: 304, `"x",W/` + tag + `, "y"`: 304, "*": 304,
+		`"x"`: 200, "x": 200, strings.Trim(tag, `"`): 200, `"x", "y"`: 200,
+	} {
+		r := h.signed(http.MethodGet, jobPath, monitor)
+		r.Header.Set("If-None-Match", said)
+		a := h.do(r)
+		require.Equal(t, status, a.status, said)
+		require.Equal(t, tag, a.header.Get("ETag"))
+	}
+	r := h.signed(http.MethodGet, jobPath, monitor)
+	r.Header["If-None-Match"] = []string{`"x"`, tag}
+	require.Equal(t, http.StatusNotModified, h.do(r).status, "two headers are one list")
+
+	// Who says so is let wait.
+	waited := 0
+	h.starter.change = func(context.Context, starter.View) (starter.View, error) { waited++; return ended(), nil }
+	r = h.signed(http.MethodGet, jobPath+"?wait=30s", monitor)
+	r.Header.Set("If-None-Match", `"x", W/`+tag)
+	require.Equal(t, http.StatusOK, h.do(r).status)
+	require.Equal(t, 1, waited)
+}
+
+// What has changed when the wait is over is shown, whole.
+func TestWaitIsOverWithAChange(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	withJob(climbing())(h)
+	h.starter.change = func(context.Context, starter.View) (starter.View, error) { return ended(), nil }
+	h.starter.onShow = func(ctx context.Context) {
+		deadline, ok := ctx.Deadline()
+		require.True(t, !ok || time.Until(deadline) > time.Minute, "it is not cut short by the wait's end")
+	}
+	a := h.get(jobPath+"?wait=0.05", monitor)
+	require.Equal(t, http.StatusOK, a.status)
+	require.Contains(t, a.body, `"state":"completed"`)
+}
+
+// No request has a body: it would not be signed.
+func TestReadsHaveNoBody(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{jobsPath, jobPath, "/api/v1/workers"} {
+		h := newHarness(t, withInventory())
+		withJob(climbing())(h)
+		r := h.signed(http.MethodGet, path, sheriff)
+		setBody(r, "{}", 2)
+		a := h.do(r)
+		require.Equal(t, http.StatusBadRequest, a.status, path)
+		requireMessage(t, "body: must be empty", a)
+	}
+}
+
 func TestWaitEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

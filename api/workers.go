@@ -40,6 +40,7 @@ func (s *server) getWorkers(c *gin.Context) {
 
 func (s *server) listWorkers(c *gin.Context) (WorkersPage, error) {
 	p := readParams(c)
+	p.noBody(c.Request)
 	if _, err := s.viewer(c); err != nil {
 		return WorkersPage{}, err
 	}

@@ -119,6 +119,14 @@ func (v View) of(machine config.Name) bool {
 	return id == machine.WorkerID && (group == machine.WorkerGroup || group == config.AnyGroup || machine.WorkerGroup == config.AnyGroup)
 }
 
+// nearlyOver reports whether so little is left of a wait that its end may be why a
+// call failed: a call looks at the clock, and ctx learns of its end from a timer,
+// which is later.
+func nearlyOver(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < changeEvery
+}
+
 // changeEvery is how often a job that is waited for is looked at: at its length
 // only, which no worker is asked for.
 const changeEvery = time.Second
@@ -130,6 +138,9 @@ func (s *Starter) AwaitChange(ctx context.Context, seen View) error {
 	defer ticker.Stop()
 	for {
 		answer, err := s.client.DescribeWorkflowExecution(ctx, seen.WorkflowID, seen.TaskID)
+		if err != nil && nearlyOver(ctx) {
+			<-ctx.Done()
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -2,6 +2,7 @@ package starter_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,4 +139,19 @@ func TestAwaitChange(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, d.one.AwaitChange(ctx, v), context.Canceled)
+
+	// A wait that is over is no failure of Temporal's, though its end comes while it is asked.
+	var waits sync.WaitGroup
+	ends := make([]error, 40)
+	for i := range ends {
+		waits.Go(func() {
+			wait, over := context.WithTimeout(t.Context(), time.Second+time.Duration(i-20)*time.Millisecond/10)
+			defer over()
+			ends[i] = d.one.AwaitChange(wait, v)
+		})
+	}
+	waits.Wait()
+	for _, err := range ends {
+		require.Equal(t, context.DeadlineExceeded, err)
+	}
 }

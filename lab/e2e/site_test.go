@@ -104,6 +104,8 @@ type site struct {
 	tc     *lab.Taskcluster // nil unless the test has one
 	client client.Client
 	door   *starter.Starter
+
+	contract contract
 }
 
 // newSite starts Temporal, the lab, the API and one worker.
@@ -137,7 +139,10 @@ func newSiteOn(t *testing.T, o stack.Options, g *gate, machines ...lab.Spec) *si
 		lab.Client{ID: "pinger", AccessToken: accessToken, Scopes: []string{"project:releng:roller:ping"}})
 	root, err := s.auth.Start(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.auth.Close() })
+	t.Cleanup(func() {
+		_ = s.auth.Close()
+		require.Empty(t, s.auth.Mistakes())
+	})
 	s.bugs = lab.NewBugzilla(apiKey)
 	bugs, err := s.bugs.Start(t.Context())
 	require.NoError(t, err)
@@ -216,7 +221,9 @@ func (s *site) ask(t *testing.T, who tcclient.Credentials, method, path string) 
 	request, err := http.NewRequestWithContext(t.Context(), method, s.APIURL+path, http.NoBody)
 	require.NoError(t, err)
 	require.NoError(t, who.SignRequest(request))
-	return do(t, request)
+	a := do(t, request)
+	s.requireDescribed(t, request, a)
+	return a
 }
 
 func do(t *testing.T, request *http.Request) answer {
