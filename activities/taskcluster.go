@@ -199,12 +199,16 @@ func (f *follower) reclaim(ctx context.Context) (how string, err error) {
 	return "", nil
 }
 
-// gone says why a run is no longer roller's.
+// gone says why a run is no longer roller's, or "" where it cannot be known just now:
+// of a cancelled task the job must be cancelled, and of another must not.
 func (f *follower) gone(ctx context.Context) string {
 	cfg, c := f.a.Config.Taskcluster, f.in.Claim
 	answer, err := asRoller(ctx, cfg, cfg.Timeout.D()).Status(c.TaskID)
 	if err != nil {
 		activity.GetLogger(ctx).Warn("taskcluster task not found", "tc_task", c.Run(), "err", plainly("status", err))
+		if !settled(err) {
+			return ""
+		}
 		return TaskResolved
 	}
 	for _, run := range answer.Status.Runs {

@@ -277,6 +277,24 @@ func TestFollowEnds(t *testing.T) {
 	}
 }
 
+// Why a run is no longer roller's may not be known at once: of a cancelled task the job
+// is cancelled, however often Taskcluster must be asked.
+func TestFollowFindsOutWhyItsRunIsGone(t *testing.T) {
+	t.Parallel()
+	b := newTaskclusterBench(t)
+	c := b.claim(t, nil)
+	b.tc.SetDown(true, "queue.status")
+	b.tc.Cancel(c.TaskID)
+	out, err := execute(t, b.TaskclusterFollow, Following{Claim: c, Job: aJob}, call{onBeat: func(converter.EncodedValues) {
+		if b.tc.Calls("queue.status") > 0 {
+			b.tc.SetDown(false)
+		}
+	}})
+	require.NoError(t, err)
+	require.Equal(t, TaskCancelled, out.How)
+	require.GreaterOrEqual(t, b.tc.Calls("queue.status"), 2)
+}
+
 // A task is reported while Taskcluster still takes a report.
 func TestReportBy(t *testing.T) {
 	t.Parallel()

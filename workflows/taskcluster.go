@@ -136,11 +136,19 @@ const (
 // again is how a call that may be repeated is.
 var again = &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1.5, MaximumInterval: 30 * time.Second}
 
-// forAsk: asking again finds the job that was started. It is tried until the task
-// must be reported.
+// forAsk: asking again finds the job that was started. It is tried for as long as the
+// claim, which nobody renews yet, and the task's deadline leave time for a report:
+// nobody wants a reboot of which no task can tell any more.
 func forAsk(ctx workflow.Context, in Claim) workflow.Context {
-	return forCall(ctx, max(in.Deadline.Sub(workflow.Now(ctx)), time.Minute), "start the job")
+	until := in.Deadline
+	if in.TakenUntil.Before(until) {
+		until = in.TakenUntil
+	}
+	return forCall(ctx, max(until.Sub(workflow.Now(ctx))-askMargin, time.Minute), "start the job")
 }
+
+// askMargin is what is left of a claim for the report that no job could be started.
+const askMargin = 3 * time.Minute
 
 func forCall(ctx workflow.Context, limit time.Duration, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -15,6 +16,36 @@ import (
 
 	"github.com/mozilla-platform-ops/roller/activities"
 )
+
+// A job is tried to be started while the claim and the task's life leave time to tell
+// that it was not.
+func TestClaimedTaskIsStartedInTime(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ taken, deadline, limit time.Duration }{
+		"the claim ends first":     {20 * time.Minute, 2 * time.Hour, 17 * time.Minute},
+		"the deadline comes first": {20 * time.Minute, 10 * time.Minute, 7 * time.Minute},
+		"hardly any is left":       {20 * time.Minute, 2 * time.Minute, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var suite testsuite.WorkflowTestSuite
+			suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+			env := newEnvironment(&suite)
+			env.RegisterActivity(&activities.Taskcluster{})
+			env.RegisterWorkflowWithOptions(ClaimedTask, workflow.RegisterOptions{Name: ClaimType})
+			var limit time.Duration
+			env.OnActivity(tc.TaskclusterStart, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ Claim) (JobRun, error) {
+				limit = activity.GetInfo(ctx).ScheduleToCloseTimeout
+				return JobRun{}, temporal.NewNonRetryableApplicationError("why", string(activities.Unknown), nil)
+			})
+			env.OnActivity(tc.TaskclusterReport, mock.Anything, mock.Anything).Return(Reported{}, nil)
+			now := env.Now()
+			env.ExecuteWorkflow(ClaimType, Claim{TaskID: "t", TakenUntil: now.Add(test.taken), Deadline: now.Add(test.deadline)})
+			require.NoError(t, env.GetWorkflowError())
+			require.InDelta(t, test.limit.Seconds(), limit.Seconds(), 30)
+		})
+	}
+}
 
 // What becomes of the job becomes of the task: what is reported, with whose
 // credentials, and whether the job is cancelled.
