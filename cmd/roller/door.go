@@ -192,9 +192,16 @@ const mostListed = 100
 // lookWait is how long the API is asked to wait for a change.
 const lookWait = 10 * time.Second
 
+// lookLeast is the least time from one look to the next: where many others wait, or a
+// proxy changes the tags of states, the API does not let this one wait.
+const lookLeast = time.Second
+
 func (r viaAPI) watch(at place) func(context.Context) (api.JobDetail, error) {
 	var seen api.Seen
+	var last time.Time
 	return func(ctx context.Context) (api.JobDetail, error) {
+		pause(ctx, lookLeast-time.Since(last))
+		last = time.Now()
 		now, err := r.Job(ctx, at.machine, at.taskID, seen, lookWait)
 		if err == nil {
 			seen = now

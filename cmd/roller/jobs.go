@@ -316,10 +316,10 @@ the last one of each machine.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 {
-				return fmt.Errorf("--limit %d: must be 1 or more", limit)
+				return usage("--limit %d: must be 1 or more", limit)
 			}
 			if group, id, ok := strings.Cut(machine, "/"); machine != "" && (!ok || len(config.ValidateName(id, group)) > 0) {
-				return fmt.Errorf("--machine %q: must be group/id, like mdc1/ms1-10", machine)
+				return usage("--machine %q: must be group/id, like mdc1/ms1-10", machine)
 			}
 			if err := checkOutput(output); err != nil {
 				return err

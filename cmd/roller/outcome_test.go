@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -180,6 +181,26 @@ func TestOutcomesAreExitStatuses(t *testing.T) {
 	})
 }
 
+// An API that lets nobody wait is not asked more often for that.
+func TestFollowingIsPaced(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	hasty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		_ = json.NewEncoder(w).Encode(api.JobDetail{JobView: api.JobView{State: stateRunning}})
+	}))
+	t.Cleanup(hasty.Close)
+	client, err := api.NewClient(hasty.URL, &config.Config{Taskcluster: config.Taskcluster{ClientID: "sheriff", AccessToken: config.NewSecret(apiToken)}})
+	require.NoError(t, err)
+	look, start := viaAPI{client}.watch(place{taskID: "x"}), time.Now()
+	for range 3 {
+		_, err := look(t.Context())
+		require.NoError(t, err)
+	}
+	require.GreaterOrEqual(t, time.Since(start), 2*lookLeast)
+	require.Equal(t, 3, asked)
+}
+
 func TestRefusalsAreExitStatuses(t *testing.T) {
 	t.Parallel()
 	running := starter.Job{Task: "ipmi_off", TaskID: "e62c4d06-8101-4074-b3c2-c639005a4430"}
@@ -269,7 +290,38 @@ func TestCompletion(t *testing.T) {
 			require.Equal(t, words, got, "%s from the %s: %+v", line, from, r)
 		}
 	}
-	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
-		require.Contains(t, tell(t, env, "completion "+shell).out, "roller")
+	require.Contains(t, tell(t, env, "completion powershell").out, "roller")
+}
+
+// Real shells complete by the scripts that the program prints.
+func TestCompletionInShells(t *testing.T) {
+	t.Parallel()
+	const helpers = "/usr/share/bash-completion/bash_completion"
+	for shell, script := range map[string]string{
+		"bash": `. ` + helpers + `; source <(roller completion bash)
+			COMP_WORDS=(roller start reb) COMP_CWORD=2 COMP_LINE="roller start reb" COMP_POINT=16 COMP_TYPE=9 COMP_KEY=9
+			__start_roller 2>/dev/null; echo "${COMPREPLY[@]}"`,
+		"fish": `roller completion fish | source; complete -C "roller start reb"`,
+		"zsh":  `autoload -U compinit; compinit -u; source <(roller completion zsh); whence -w _roller >&2; roller __complete start reb | head -1`,
+	} {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			_, err := exec.LookPath(shell)
+			if _, statErr := os.Stat(helpers); err != nil || shell == "bash" && statErr != nil {
+				t.Skipf("%s is not installed here (Debian's packages zsh, fish and bash-completion); CI has it", shell)
+			}
+			home := t.TempDir()
+			cmd := exec.CommandContext(t.Context(), shell, "-c", script)
+			cmd.Dir = home
+			cmd.Env = []string{"HOME=" + home, "TERM=dumb", "PATH=" + filepath.Dir(rollerBinary) + ":" + os.Getenv("PATH")}
+			var errOut strings.Builder
+			cmd.Stderr = &errOut
+			out, err := cmd.Output()
+			require.NoError(t, err, errOut.String())
+			require.Equal(t, "reboot", strings.TrimSpace(string(out)), errOut.String())
+			if shell == "zsh" {
+				require.Contains(t, errOut.String(), "_roller: function")
+			}
+		})
 	}
 }

@@ -17,6 +17,8 @@ func TestUsageStatus(t *testing.T) {
 		"nothing like it":        `there is no command "nothing"; roller alone lists them`,
 		"--what":                 "unknown flag: --what",
 		"register_tc_actions":    "say either --hooks, or BASE_URL and PROVISIONER_ID; see roller help register_tc_actions",
+		"list --limit 0":         "--limit 0: must be 1 or more",
+		"list --machine ms1-10":  `--machine "ms1-10": must be group/id`,
 		"list --limt 3":          "unknown flag: --limt",
 		"start reboot ms1-10":    "start: accepts 3 arg(s), received 2",
 		"check a b c":            "check: accepts at most 2 arg(s), received 3",
