@@ -191,7 +191,7 @@ func TestCommandLines(t *testing.T) {
 			lines[path] = argv[1:]
 		}
 	}
-	require.Len(t, lines, 7)
+	require.Len(t, lines, 8)
 	for where, args := range lines {
 		require.NotEmpty(t, args, where)
 		help := exec.CommandContext(t.Context(), roller, append(slices.Clone(args), "--help")...)

@@ -23,7 +23,7 @@ func readUnits(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	paths, err := filepath.Glob("systemd/*.service")
 	require.NoError(t, err)
-	require.Len(t, paths, 7)
+	require.Len(t, paths, 8)
 	units := map[string]map[string][]string{}
 	for _, path := range paths {
 		f, err := os.Open(path)
@@ -62,6 +62,11 @@ func TestUnits(t *testing.T) {
 			require.NoError(t, err)
 			require.Greater(t, time.Duration(stop)*time.Second, defaults.Ladder.StopTimeout.D(), "a command under way is let end")
 		}
+		if path == "systemd/roller-api.service" || path == "systemd/roller-taskcluster.service" {
+			stop, err := strconv.Atoi(u["TimeoutStopSec"][0])
+			require.NoError(t, err)
+			require.Greater(t, time.Duration(stop)*time.Second, defaults.Taskcluster.Timeout.D()+defaults.API.StartTimeout.D()+30*time.Second, "what was accepted is carried out")
+		}
 		require.Equal(t, []string{capabilities}, u["CapabilityBoundingSet"], path)
 		require.Equal(t, []string{capabilities}, u["AmbientCapabilities"], path)
 		program := filepath.Base(strings.Fields(u["ExecStart"][0])[0])
@@ -78,6 +83,7 @@ func TestEnvironmentFiles(t *testing.T) {
 	for file, reader := range map[string]string{
 		"env/temporal.env": "temporal/production.yaml", "env/ui.env": "temporal-ui/production.yaml",
 		"env/api.env": "../.env-dist", "env/worker.env": "../.env-dist", "env/roller-temporal.env": "temporal-ui/production.yaml",
+		"env/taskcluster.env": "../.env-dist",
 	} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
