@@ -57,7 +57,7 @@ func (a *Activities) IPMIPower(ctx context.Context, in Command) (CommandResult, 
 // BMC is there and takes the account.
 func (a *Activities) ipmiHello(ctx context.Context, m config.Machine) error {
 	if m.IPMI.NeedsTool() {
-		_, err := a.tool(ctx, *m.IPMI, true, "", "mc", "info")
+		_, err := a.tool(ctx, *m.IPMI, "", "mc", "info")
 		return err
 	}
 	return a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {

@@ -35,7 +35,7 @@ func (a *Activities) IPMIList(ctx context.Context, in Read) (ReadResult, error) 
 
 func (a *Activities) ipmiSEL(ctx context.Context, m config.Machine) (string, error) {
 	if m.IPMI.NeedsTool() {
-		return a.tool(ctx, *m.IPMI, true, "ipmi_list", "sel", "list", "last", strconv.Itoa(selLast))
+		return a.tool(ctx, *m.IPMI, "ipmi_list", "sel", "list", "last", strconv.Itoa(selLast))
 	}
 	var entries []*types.SEL
 	err := a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {

@@ -60,6 +60,7 @@ type toolCall struct {
 	repeat  bool          // it changes nothing, and may be sent again when its reply is lost
 	words   []string
 	verbose bool
+	ready   func() error // asked before each ipmitool that acts; nil: none does
 }
 
 func (a *Activities) toolCall(in IPMIToolInput) (toolCall, error) {
@@ -87,11 +88,17 @@ func (a *Activities) toolCall(in IPMIToolInput) (toolCall, error) {
 }
 
 // run tries the cipher suites in order. Only the session is set up anew: the
-// command went out under none that was refused.
+// command went out under none that was refused. A worker may have been frozen
+// meanwhile, and given up: ready is asked for each.
 func (c toolCall) run(ctx context.Context) (string, error) {
 	var text string
 	var err error
 	for _, suite := range suites(c.bmc) {
+		if c.ready != nil {
+			if err := c.ready(); err != nil {
+				return "", err
+			}
+		}
 		if text, err = c.once(ctx, int(suite)); noSessionIn(err) && ctx.Err() == nil {
 			err = c.why(ctx, int(suite), err)
 		}
@@ -114,7 +121,7 @@ func noSessionIn(err error) bool {
 // changes the form of the answers, and returns a clear refusal in the place of
 // the error. Nothing has gone out without a session.
 func (c toolCall) why(ctx context.Context, suite int, err error) error {
-	c.verbose, c.repeat, c.words = true, true, []string{"mc", "info"}
+	c.verbose, c.repeat, c.words, c.ready = true, true, []string{"mc", "info"}, nil
 	if _, told := c.once(ctx, suite); told != nil && MeaningOf(told) == Refused {
 		return told
 	}

@@ -261,6 +261,41 @@ func TestToolCipherSuites(t *testing.T) { //nolint:paralleltest // PATH
 	require.Contains(t, calls[1], "-C 3 ")
 }
 
+// Promise 2: a worker that was frozen while the session was refused for its cipher
+// suite does not send under the next one.
+func TestToolFenceBeforeTheNextSuite(t *testing.T) { //nolint:paralleltest // PATH
+	for name, write := range map[string]struct {
+		words string
+		do    func(r *rig, m config.Machine, ready func() error) error
+	}{
+		"a control command": {"chassis power reset", func(r *rig, m config.Machine, ready func() error) error {
+			what, err := r.ipmiControl(t.Context(), m, Reset, ready)
+			require.Empty(t, what)
+			return err
+		}},
+		"a network boot": {"chassis bootdev pxe", func(r *rig, m config.Machine, ready func() error) error {
+			return r.ipmiNetboot(t.Context(), m, ready)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.says(strings.ReplaceAll(write.words, " ", "_")+".err", "Error in open session response message : no matching cipher suite\n\nError: Unable to establish IPMI v2 / RMCP+ session\n")
+			r, m := blade(t)
+			m.IPMI.CipherSuites = nil
+			asked, late := 0, meaning(Handover, "too late")
+			err := write.do(r, m, func() error {
+				if asked++; asked > 1 {
+					return late
+				}
+				return nil
+			})
+			require.ErrorIs(t, err, late)
+			require.Equal(t, 2, asked)
+			require.Equal(t, 1, f.sent(write.words))
+		})
+	}
+}
+
 // Promise 4: a cancel does not kill an ipmitool that may have sent its command, for
 // what is killed cannot say what it has sent.
 func TestCancelLeavesIPMIToolAtWork(t *testing.T) { //nolint:paralleltest // PATH

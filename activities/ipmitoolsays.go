@@ -106,14 +106,21 @@ func lastLine(said string) string {
 // toolPower reads `chassis power status`.
 var toolPower = regexp.MustCompile(`(?m)^Chassis Power is (on|off)$`)
 
-// tool runs a task's words for a machine whose BMC the library cannot reach.
-func (a *Activities) tool(ctx context.Context, b config.IPMI, repeat bool, task string, words ...string) (string, error) {
+// tool runs a task's words, which may be sent again, for a machine whose BMC the
+// library cannot reach.
+func (a *Activities) tool(ctx context.Context, b config.IPMI, task string, words ...string) (string, error) {
+	c := a.toolTask(b, task, words...)
+	c.repeat = true
+	return c.run(ctx)
+}
+
+// toolTask is a task's words, which go out once.
+func (a *Activities) toolTask(b config.IPMI, task string, words ...string) toolCall {
 	if own := b.Commands[task]; len(own) > 0 {
 		words = own
 	}
 	b.Privilege = cmp.Or(b.Privilege, a.Config.Devices.IPMIPrivilege)
-	c := toolCall{bmc: b, session: a.Config.Devices.IPMISession.D(), timeout: a.Config.Devices.IPMITimeout.D(), repeat: repeat, words: words}
-	return c.run(ctx)
+	return toolCall{bmc: b, session: a.Config.Devices.IPMISession.D(), timeout: a.Config.Devices.IPMITimeout.D(), words: words}
 }
 
 // toolControl sends one chassis control command. Reading the state before it
@@ -123,25 +130,23 @@ func (a *Activities) toolControl(ctx context.Context, m config.Machine, action A
 	if _, err := a.toolState(ctx, m); err != nil {
 		return "", err
 	}
-	if err := ready(); err != nil {
+	word, fenced := string(action), false
+	c := a.toolTask(*m.IPMI, "ipmi_"+word, "chassis", "power", word)
+	c.ready = func() error {
+		err := ready()
+		fenced = err != nil
+		return err
+	}
+	_, err := c.run(context.WithoutCancel(ctx)) // no cancel kills an ipmitool that may have sent it
+	if e, ok := errors.AsType[*toolError](err); err != nil && (fenced || MeaningOf(err) == NotSent || ok && e.before) {
 		return "", err
 	}
-	word := string(action)
-	what := "chassis power " + word
-	if own := m.IPMI.Commands["ipmi_"+word]; len(own) > 0 {
-		what = strings.Join(own, " ")
-	}
-	// No cancel kills an ipmitool that may have sent it.
-	_, err := a.tool(context.WithoutCancel(ctx), *m.IPMI, false, "ipmi_"+word, "chassis", "power", word)
-	if e, ok := errors.AsType[*toolError](err); err != nil && (MeaningOf(err) == NotSent || ok && e.before) {
-		return "", err
-	}
-	return what, err
+	return strings.Join(c.words, " "), err
 }
 
 // toolState reads the chassis power state.
 func (a *Activities) toolState(ctx context.Context, m config.Machine) (string, error) {
-	text, err := a.tool(ctx, *m.IPMI, true, "ipmi_status", "chassis", "power", "status")
+	text, err := a.tool(ctx, *m.IPMI, "ipmi_status", "chassis", "power", "status")
 	if err != nil {
 		return "", err
 	}

@@ -21,11 +21,12 @@ type override struct {
 }
 
 // netbooter is how one kind of device boots its machine from the network for
-// once. Setting and clearing may be done again without harm.
+// once. Setting and clearing may be done again without harm; to set asks ready just
+// before it writes.
 type netbooter struct {
 	protocol string // see deed
 
-	set    func(ctx context.Context, m config.Machine) error
+	set    func(ctx context.Context, m config.Machine, ready func() error) error
 	read   func(ctx context.Context, m config.Machine) (override, error)
 	clear  func(ctx context.Context, m config.Machine) error
 	cycle  func(ctx context.Context, m config.Machine, ready func() error) (string, error)
@@ -97,6 +98,9 @@ func (a *Activities) Reimage(ctx context.Context, in Command) (CommandResult, er
 	return res, err
 }
 
+// atAnyTime is the ready of what may be written at any time.
+func atAnyTime() error { return nil }
+
 // boot asks ready before either of the two writes: a late one would erase a
 // machine that nobody waits for. Reading first shows that the device is there and
 // takes the account. It says what it sent of power commands, and whether network
@@ -105,10 +109,12 @@ func (n netbooter) boot(ctx context.Context, m config.Machine, ready func() erro
 	if _, err := n.read(ctx, m); err != nil {
 		return "", false, err
 	}
-	if err := ready(); err != nil {
-		return "", false, err
-	}
-	if err := n.set(ctx, m); err != nil {
+	var late error
+	asked := func() error { late = ready(); return late }
+	switch err := n.set(ctx, m, asked); {
+	case late != nil:
+		return "", false, late
+	case err != nil:
 		return "", MeaningOf(err) != Refused, err
 	}
 	how, err := n.readBack(ctx, m)

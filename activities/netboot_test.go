@@ -181,7 +181,12 @@ func newParts(fail map[string]error, reads ...override) *parts {
 		return fail[what]
 	}
 	p.netbooter = netbooter{
-		set:   func(context.Context, config.Machine) error { return note("set") },
+		set: func(_ context.Context, _ config.Machine, ready func() error) error {
+			if err := ready(); err != nil {
+				return notSent("wrapped: %w", err)
+			}
+			return note("set")
+		},
 		clear: func(context.Context, config.Machine) error { return note("clear") },
 		read: func(context.Context, config.Machine) (override, error) {
 			o := reads[0]

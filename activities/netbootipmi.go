@@ -19,16 +19,18 @@ import (
 const bootFlags = "5"
 
 // ipmiNetboot is ipmitool's `chassis bootdev pxe`: the flags are for one boot.
-func (a *Activities) ipmiNetboot(ctx context.Context, m config.Machine) error {
+func (a *Activities) ipmiNetboot(ctx context.Context, m config.Machine, ready func() error) error {
 	if m.IPMI.NeedsTool() {
 		words := []string{"chassis", "bootdev", "pxe"}
 		if m.IPMI.EFI {
 			words = append(words, "options=efiboot")
 		}
-		_, err := a.tool(ctx, *m.IPMI, true, "", words...)
+		c := a.toolTask(*m.IPMI, "", words...)
+		c.repeat, c.ready = true, ready
+		_, err := c.run(ctx)
 		return err
 	}
-	return a.ipmiBootFlags(ctx, m, types.BootOptionParam_BootFlags{
+	return a.ipmiBootFlags(ctx, m, ready, types.BootOptionParam_BootFlags{
 		BootFlagsValid: true, BIOSBootType: types.BIOSBootType(m.IPMI.EFI), BootDeviceSelector: types.BootDeviceSelectorForcePXE,
 	})
 }
@@ -36,16 +38,19 @@ func (a *Activities) ipmiNetboot(ctx context.Context, m config.Machine) error {
 // ipmiClear is `chassis bootdev none`.
 func (a *Activities) ipmiClear(ctx context.Context, m config.Machine) error {
 	if m.IPMI.NeedsTool() {
-		_, err := a.tool(ctx, *m.IPMI, true, "", "chassis", "bootdev", "none")
+		_, err := a.tool(ctx, *m.IPMI, "", "chassis", "bootdev", "none")
 		return err
 	}
-	return a.ipmiBootFlags(ctx, m, types.BootOptionParam_BootFlags{})
+	return a.ipmiBootFlags(ctx, m, atAnyTime, types.BootOptionParam_BootFlags{})
 }
 
 // ipmiBootFlags sets the boot flags. What was acknowledged before (parameter 4)
 // is reset first, as ipmitool does; a BMC that has no such parameter needs none.
-func (a *Activities) ipmiBootFlags(ctx context.Context, m config.Machine, flags types.BootOptionParam_BootFlags) error {
+func (a *Activities) ipmiBootFlags(ctx context.Context, m config.Machine, ready func() error, flags types.BootOptionParam_BootFlags) error {
 	return a.ipmiRead(ctx, m, func(ctx context.Context, s *ipmiSession) error {
+		if err := ready(); err != nil {
+			return err
+		}
 		err := s.client.SetBootParamClearAck(ctx, types.BootInfoAcknowledgeByBIOSPOST)
 		if _, answered := types.IsResponseError(err); err != nil && !answered {
 			return err
@@ -122,7 +127,7 @@ var (
 )
 
 func (a *Activities) toolOverride(ctx context.Context, m config.Machine) (override, error) {
-	text, err := a.tool(ctx, *m.IPMI, true, "", "chassis", "bootparam", "get", bootFlags)
+	text, err := a.tool(ctx, *m.IPMI, "", "chassis", "bootparam", "get", bootFlags)
 	if e, ok := errors.AsType[*toolError](err); ok && !e.before && MeaningOf(err) == Refused {
 		return override{}, nil
 	}

@@ -13,11 +13,14 @@ import (
 // redfishNetboot sets the system's boot source override (DSP0268,
 // ComputerSystem, Boot). What it offers decides; a system that offers nothing is
 // asked all the same.
-func (a *Activities) redfishNetboot(ctx context.Context, m config.Machine) error {
+func (a *Activities) redfishNetboot(ctx context.Context, m config.Machine, ready func() error) error {
 	return a.redfish(ctx, *m.ILO, func(_ context.Context, b *bmcHTTP, s *schemas.ComputerSystem) error {
 		offered := s.Boot.AllowableBootSourceOverrideTargetValues
 		if len(offered) > 0 && !slices.Contains(offered, schemas.PxeBootSource) {
 			return refused("ilo %s: the system offers no boot from %s", m.ILO.Addr(), schemas.PxeBootSource)
+		}
+		if err := ready(); err != nil {
+			return err
 		}
 		return redfishBoot(m, b, s, schemas.Boot{
 			BootSourceOverrideEnabled: schemas.OnceBootSourceOverrideEnabled, BootSourceOverrideTarget: schemas.PxeBootSource,

@@ -89,11 +89,14 @@ func (r *rebooting) try(ctx context.Context, cmd string) (err error) {
 			return err
 		}
 	}
-	if err := r.ready(); err != nil {
-		r.fenced = true
+	err = sshReboot(ctx, r.client, cmd, func() error {
+		err := r.ready()
+		r.fenced = err != nil
+		return err
+	})
+	if r.fenced {
 		return err
 	}
-	err = sshReboot(ctx, r.client, cmd)
 	if err != nil && MeaningOf(err) == NotSent && r.client.silent() {
 		return notSent("ssh: %s: %w: %w", cmd, errSilent, err)
 	}
@@ -103,8 +106,8 @@ func (r *rebooting) try(ctx context.Context, cmd string) (err error) {
 // sshReboot runs one command. A machine that goes down takes the connection
 // with it, so once the server has accepted the command only an exit status that
 // is not zero says that it was not carried out.
-func sshReboot(ctx context.Context, client *sshClient, cmd string) error {
-	exit, _, stderr, err := sshExec(ctx, client, cmd, 0)
+func sshReboot(ctx context.Context, client *sshClient, cmd string, ready func() error) error {
+	exit, _, stderr, err := sshExec(ctx, client, cmd, 0, ready)
 	if err != nil {
 		return err
 	}
@@ -118,9 +121,10 @@ func sshReboot(ctx context.Context, client *sshClient, cmd string) error {
 const outputBytes = 4 << 10
 
 // sshExec runs a command and returns its exit status, -1 if the connection
-// ended without one. An error is NotSent before the request went out, Unknown
-// when its answer was lost, Refused when the server does not run commands.
-func sshExec(ctx context.Context, client *sshClient, cmd string, wantOutput int64) (exit int, stdout, stderr string, err error) {
+// ended without one. It asks ready just before the request goes out, and gives
+// ready's error back. An error is NotSent before that, Unknown when the request's
+// answer was lost, Refused when the server does not run commands.
+func sshExec(ctx context.Context, client *sshClient, cmd string, wantOutput int64, ready func() error) (exit int, stdout, stderr string, err error) {
 	ch, reqs, err := client.OpenChannel("session", nil)
 	if err != nil {
 		if _, ok := errors.AsType[*ssh.OpenChannelError](err); ok {
@@ -129,6 +133,9 @@ func sshExec(ctx context.Context, client *sshClient, cmd string, wantOutput int6
 		return 0, "", "", notSent("ssh: open a session: %w", err)
 	}
 	defer func() { _ = ch.Close() }()
+	if err := ready(); err != nil {
+		return 0, "", "", err
+	}
 	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{cmd})) // RFC 4254, 6.5
 	if err != nil {
 		return 0, "", "", unheard(ctx, "ssh: "+cmd, fmt.Errorf("the answer to the request was lost: %w", err))
@@ -181,7 +188,7 @@ func (a *Activities) bootID(ctx context.Context, m config.Machine) string {
 		return ""
 	}
 	defer func() { _ = client.Close() }()
-	exit, out, _, err := sshExec(ctx, client, "boot_id", bootIDBytes+1)
+	exit, out, _, err := sshExec(ctx, client, "boot_id", bootIDBytes+1, atAnyTime)
 	id := strings.TrimSpace(out)
 	if err != nil || exit != 0 || len(out) > bootIDBytes || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return ""

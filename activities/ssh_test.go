@@ -300,6 +300,33 @@ func TestSSHFence(t *testing.T) {
 	require.Empty(t, r.lab.Controls(""))
 }
 
+// Promise 2: nothing but the request itself is left when ready is asked. The session
+// is open by then: a worker that is frozen while it is opened sends nothing.
+func TestSSHAsksWhenTheSessionIsOpen(t *testing.T) {
+	t.Parallel()
+	r := newSSHRig(t)
+	opened := make(chan struct{})
+	p := newSSHPeer(t, r, shape{open: func(_ net.Conn, offered ssh.NewChannel) {
+		close(opened)
+		ch, requests, err := offered.Accept()
+		if err == nil {
+			go ssh.DiscardRequests(requests)
+			_, _ = io.Copy(io.Discard, ch)
+		}
+	}})
+	r.knows(t, p.known())
+	late := notSent("too late")
+	_, err := r.sshReboot(t.Context(), p.Machine, Reboot, func() error {
+		select {
+		case <-opened:
+		default:
+			t.Error("no session is open")
+		}
+		return late
+	})
+	require.ErrorIs(t, err, late)
+}
+
 func TestSSHBanner(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

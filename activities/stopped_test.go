@@ -159,7 +159,7 @@ func TestEndedWhileIPMIToolRuns(t *testing.T) { //nolint:paralleltest // PATH
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := r.tool(ctx, *m.IPMI, false, "", "raw", "0x00")
+		_, err := r.toolTask(*m.IPMI, "", "raw", "0x00").run(ctx)
 		done <- err
 	}()
 	require.Eventually(t, func() bool {

@@ -31,7 +31,7 @@ func cancelAt(t *testing.T, at lab.Moment) {
 	env := maps.Clone(once)
 	env["RUNG_RETRY"], env["DOWN_TIMEOUT"], env["UP_TIMEOUT"] = "20m", "3m", "20m"
 	env["IPMI_TIMEOUT"] = "150s" // of a reply that the busy network loses, too: less than longest
-	s, jobs, release := commandsAt(t, at, stack.Options{UI: true, Env: env}, func(spec *lab.Spec) {
+	s, jobs, release := commandsAt(t, &gate{}, at, stack.Options{UI: true, Env: env}, func(spec *lab.Spec) {
 		spec.Faults.SlowBoot = 20 * time.Minute // no job is at its end before its cancel
 	})
 	machines := s.lab.Machines()

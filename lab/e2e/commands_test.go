@@ -81,8 +81,8 @@ func (c powerCommand) isAimedAt(m *lab.Machine) func(lab.Entry) bool {
 var moments = map[string]lab.Moment{"before it is sent": "", "before it is carried out": lab.Arrived, "before its reply": lab.Acted}
 
 // commandsAt is a site with a machine for each command, whose jobs have all come to a
-// moment of theirs and stay there until release.
-func commandsAt(t *testing.T, at lab.Moment, o stack.Options, shape func(*lab.Spec)) (s *site, jobs map[*lab.Machine]starter.Job, release func()) {
+// moment of theirs and stay there until release, which lets the gate's other stops be.
+func commandsAt(t *testing.T, g *gate, at lab.Moment, o stack.Options, shape func(*lab.Spec)) (s *site, jobs map[*lab.Machine]starter.Job, release func()) {
 	t.Helper()
 	commands := powerCommands()
 	var specs []lab.Spec
@@ -92,7 +92,6 @@ func commandsAt(t *testing.T, at lab.Moment, o stack.Options, shape func(*lab.Sp
 		shape(&spec)
 		specs = append(specs, spec)
 	}
-	g := &gate{}
 	s = newSiteOn(t, o, g, specs...)
 	stopped, machines, release := s.holdAll(g, at)
 	jobs = map[*lab.Machine]starter.Job{}
@@ -119,10 +118,11 @@ func commandsAt(t *testing.T, at lab.Moment, o stack.Options, shape func(*lab.Sp
 func (s *site) holdAll(g *gate, at lab.Moment) (stopped *stop, machines []*lab.Machine, release func()) {
 	commands := powerCommands()
 	if at != "" {
-		return g.stop(at, func(e lab.Entry) bool {
+		stopped = g.stop(at, func(e lab.Entry) bool {
 			m := s.lab.Machine(e.Machine)
 			return m != nil && commands[m.Spec().WorkerID].isAimedAt(m)(e)
-		}), s.lab.Machines(), g.open
+		})
+		return stopped, s.lab.Machines(), stopped.open
 	}
 	stopped = g.stop(lab.Arrived, func(e lab.Entry) bool { return !e.Control })
 	for _, m := range s.lab.Machines() { // of these no question is logged
@@ -140,7 +140,7 @@ func (s *site) holdAll(g *gate, at lab.Moment) (stopped *stop, machines []*lab.M
 	}
 	s.lab.XAPI().SetFaults(lab.XAPIFaults{NeverAnswers: true})
 	return stopped, machines, func() {
-		g.open()
+		stopped.open()
 		s.lab.XAPI().SetFaults(lab.XAPIFaults{})
 		for _, m := range s.lab.Machines() {
 			f := m.Faults()

@@ -87,7 +87,7 @@ func killAt(t *testing.T, at lab.Moment) {
 	env := maps.Clone(once)
 	env["HEARTBEAT_TIMEOUT"] = soon
 	env["RUNG_RETRY"] = "10m" // what has not been sent goes on not being sent
-	s, jobs, release := commandsAt(t, at, stack.Options{Production: production, Env: env}, func(spec *lab.Spec) { spec.Timing.Boot = 3 * time.Second })
+	s, jobs, release := commandsAt(t, &gate{}, at, stack.Options{Production: production, Env: env}, func(spec *lab.Spec) { spec.Timing.Boot = 3 * time.Second })
 	for m, job := range jobs { // of an attempt of which nothing was heard nothing is known
 		if at == lab.Acted && commands[m.Spec().WorkerID].task == "ssh_reboot" {
 			continue // its connection has ended with the machine, and maybe its activity

@@ -23,6 +23,9 @@ import (
 type Frontend struct {
 	TLS     *tls.Config                                    // of its listener; nil: in clear
 	Refuses func(method string, headers metadata.MD) error // which calls; nil: none
+	// Answered is called when Temporal has answered a call, before the caller hears of
+	// it; nil: nothing is.
+	Answered func(method string, question []byte)
 
 	port     int
 	upstream *grpc.ClientConn
@@ -123,6 +126,9 @@ func (f *Frontend) pass(_ any, call grpc.ServerStream) error {
 		return err
 	}
 	err := f.upstream.Invoke(metadata.NewOutgoingContext(call.Context(), headers), method, &question, &answer)
+	if f.Answered != nil {
+		f.Answered(method, question)
+	}
 	f.mu.Lock()
 	late := f.delay
 	f.mu.Unlock()

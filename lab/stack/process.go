@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // stopGrace is how long a process may take to stop before it is killed: a
@@ -96,9 +98,17 @@ func (p *Process) Kill() {
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Freeze stops the process where it is, as a machine that is out of memory or a
-// paused virtual machine would; Thaw lets it go on. One that has ended does
-// neither.
-func (p *Process) Freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+// paused virtual machine would, and returns when all its threads stand still; Thaw
+// lets it go on. One that has ended does neither.
+func (p *Process) Freeze() {
+	if p.cmd.Process.Signal(syscall.SIGSTOP) != nil {
+		return
+	}
+	// The kernel tells the parent when the last thread has stopped; its end is left to
+	// whoever waits for that (waitid(2), WNOWAIT).
+	for unix.Waitid(unix.P_PID, p.PID(), nil, unix.WSTOPPED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+}
 
 // Thaw lets a frozen process go on.
 func (p *Process) Thaw() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
