@@ -248,14 +248,14 @@ func TestCredentialsAreSealed(t *testing.T) {
 func TestFollowEnds(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		look   JobLook
-		left   time.Duration // until the deadline; 0: the stand-in's own
-		do     func(b taskclusterBench, c Claim)
-		want   string
+		look JobLook
+		left time.Duration // until the deadline; 0: the stand-in's own
+		do   func(b taskclusterBench, c Claim)
+		want string
 	}{
-		"with the job":          {look: JobLook{Ended: true}, want: FollowedToEnd},
-		"with a cancelled task": {do: func(b taskclusterBench, c Claim) { b.tc.Cancel(c.TaskID) }, want: TaskCancelled},
-		"with an expired claim": {do: func(b taskclusterBench, c Claim) { b.tc.ExpireClaim(c.TaskID) }, want: TaskResolved},
+		"with the job":                 {look: JobLook{Ended: true}, want: FollowedToEnd},
+		"with a cancelled task":        {do: func(b taskclusterBench, c Claim) { b.tc.Cancel(c.TaskID) }, want: TaskCancelled},
+		"with an expired claim":        {do: func(b taskclusterBench, c Claim) { b.tc.ExpireClaim(c.TaskID) }, want: TaskResolved},
 		"a margin before the deadline": {left: 100 * time.Second, want: DeadlineNear},
 	} {
 		t.Run(name, func(t *testing.T) {
