@@ -134,21 +134,23 @@ type emailLink struct {
 
 // TaskclusterNotify tells people by Taskcluster's notify service. One that is tried
 // again may be told twice. Errors: NotSent; Refused where the service will refuse
-// the same again.
+// the same again, which keeps back none of the other addresses.
 func (a *Activities) TaskclusterNotify(ctx context.Context, n Notice) error {
 	cfg := a.Config.Taskcluster
 	client := tcnotify.New(&tcclient.Credentials{ClientID: cfg.ClientID, AccessToken: cfg.AccessToken.Reveal()}, cfg.RootURL)
 	askOnce(ctx, (*tcclient.Client)(client), cfg.Timeout.D())
+	var refusal error
 	for _, request := range a.notifications(n) {
 		_, _, err := (*tcclient.Client)(client).APICall(request.payload, http.MethodPost, request.route, nil, nil)
 		if settled(err) {
-			return fail(refused("notify: taskcluster answered %d to %s; does %s have the scope notify:%s?", answered(err), request.route, cfg.ClientID, request.scope))
+			refusal = refused("notify: taskcluster answered %d to %s; does %s have the scope notify:%s?", answered(err), request.route, cfg.ClientID, request.scope)
+			continue
 		}
 		if err != nil {
 			return fail(endedOr(ctx, plainly("notify"+request.route, err)))
 		}
 	}
-	return nil
+	return fail(refusal)
 }
 
 type notification struct {

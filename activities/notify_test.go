@@ -97,6 +97,11 @@ func TestTaskclusterNotify(t *testing.T) {
 	require.NoError(t, err, "a long text is cut, so that the service takes it")
 	require.Len(t, sent, 2)
 
+	a.Config.Notices.Emails = []string{"nobody@example.com", "relops@example.com"}
+	sent, err = send(func(n *Notice) { n.Kind = NoticeEmail })
+	require.Contains(t, requireMeaning(t, err, Refused, false), "notify:email:nobody@example.com")
+	require.Len(t, sent, 1, "an address that is refused keeps back no other")
+
 	tc.SetDown(true)
 	_, err = send(func(n *Notice) { n.Kind = NoticeSlack })
 	requireMeaning(t, err, NotSent, true)

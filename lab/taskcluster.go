@@ -52,6 +52,8 @@ type Taskcluster struct {
 	tokens    []string                     // access tokens given to tasks
 	mistaken  []string
 	listening *http.Server
+
+	noticeStatus map[string]int // what a kind of notices is answered with, in place of 200
 }
 
 // NewTaskcluster returns a deployment with these clients and no tasks.
@@ -65,7 +67,7 @@ func NewTaskcluster(clients ...Client) (*Taskcluster, error) {
 		ClaimLife: claimLife, ClaimPoll: claimPoll, Auth: NewAuth(append(clients, issuer)...), calls: calls,
 		issuer:  tcclient.Credentials{ClientID: issuer.ID, AccessToken: issuer.AccessToken},
 		changed: make(chan struct{}), tasks: map[string]*queueTask{}, hooks: map[string]json.RawMessage{},
-		roles: map[string][]string{}, workers: map[string]*queueWorkerState{}, uploads: map[string]*queueArtifact{},
+		roles: map[string][]string{}, workers: map[string]*queueWorkerState{}, noticeStatus: map[string]int{}, uploads: map[string]*queueArtifact{},
 	}, nil
 }
 

@@ -32,7 +32,7 @@ func newTaskclusterSite(t *testing.T, env map[string]string, prepare func(*lab.T
 		lab.Client{ID: "project/relops/roller", AccessToken: rollerToken, Scopes: []string{
 			"queue:claim-work:" + taskQueue, "queue:worker-id:roller/*", "queue:status:*",
 			"hooks:get:project-relops:*", "hooks:modify-hook:project-relops/*", "assume:hook-id:project-relops/*",
-			"notify:email:*", "queue:get-worker:releng-hardware/*", "queue:quarantine-worker:releng-hardware/*",
+			"notify:email:*", "notify:matrix-room:!relops:example.org", "notify:slack-channel:C123456GZ", "queue:get-worker:releng-hardware/*", "queue:quarantine-worker:releng-hardware/*",
 		}})
 	require.NoError(t, err)
 	tc.ClaimPoll = time.Second
