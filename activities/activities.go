@@ -15,7 +15,7 @@ import (
 type Activities struct {
 	Config    *config.Config
 	Inventory func() *config.Inventory // the newest inventory that was read without mistakes
-	Runs      Runs                     // lists and reads runs, for FindLeftOff, RecallOff and Status
+	Runs      Runs                     // lists and reads runs, for FindLeftOff, RecallOff, Status and ResolveJob; nil: nobody is asked
 	Prober    Prober                   // how machines are probed; all watches of a worker share it
 	Turns     Turns                    // who may speak to a device; nil: everybody, as in a terminal
 

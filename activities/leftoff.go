@@ -47,9 +47,10 @@ type RecalledOff struct {
 	Lost bool `json:"lost,omitempty"`
 }
 
-// Runs lists and reads runs; Temporal's client does it.
+// Runs lists, looks at and reads runs; Temporal's client does it.
 type Runs interface {
 	ListWorkflow(ctx context.Context, request *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error)
+	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
 	GetWorkflowHistory(ctx context.Context, workflowID, runID string, isLongPoll bool, filterType enumspb.HistoryEventFilterType) client.HistoryEventIterator
 }
 

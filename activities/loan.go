@@ -16,7 +16,7 @@ type LoanEvent string
 const (
 	LoanBegan LoanEvent = "began"
 	LoanAsked LoanEvent = "asked" // somebody else asked for a machine that is on loan
-	LoanStays LoanEvent = "stays" // it was returned, and could not be reimaged
+	LoanStays LoanEvent = "stays" // it was returned, and could not be reimaged, or that was called off
 	LoanEnded LoanEvent = "ended" // it is back, and its worker takes work again
 )
 
@@ -45,7 +45,7 @@ func (b LoanBug) text() string {
 	case LoanAsked:
 		text = fmt.Sprintf("%s asked for %s, too, which is on loan.", who, b.FQDN)
 	case LoanStays:
-		text = fmt.Sprintf("%s returned %s, but its reimage ended with: %s. Its worker stays quarantined.", who, b.FQDN, publicWords(b.Reimage))
+		text = fmt.Sprintf("%s returned %s, but %s. Its worker stays quarantined.", who, b.FQDN, b.stays())
 	case LoanEnded:
 		how := "without a reimage, as was asked"
 		if b.Reimage != "" {
@@ -54,6 +54,17 @@ func (b LoanBug) text() string {
 		text = fmt.Sprintf("%s returned %s: it is back, %s, and its worker's quarantine is lifted.", who, b.FQDN, how)
 	}
 	return text + "\n\nroller task " + b.TaskID
+}
+
+// stays is why a returned machine stays on loan.
+func (b LoanBug) stays() string {
+	switch b.Reimage {
+	case "":
+		return "that was called off"
+	case "back":
+		return "that was called off after its reimage"
+	}
+	return "its reimage ended with: " + publicWords(b.Reimage)
 }
 
 // BugzillaLoan tells a loan's bug what happened: the begin files it, or comments on the

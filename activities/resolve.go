@@ -31,6 +31,9 @@ type Plan struct {
 	OwnWorkers bool    `json:"own_workers,omitempty"`
 	Notices    Notices `json:"notices,omitzero"`
 	Drain      Drain   `json:"drain,omitzero"`
+	// Loan is the machine's loan while somebody has it, but for the tasks that are
+	// about it.
+	Loan *LoanReading `json:"loan,omitempty"`
 }
 
 // Drain is how a worker is drained: config.Drain, how long its quarantine lasts at
@@ -96,10 +99,10 @@ type Timing struct {
 	TurnLimit     config.Duration `json:"turn_limit,omitzero"`
 }
 
-// ResolveJob finds the machine and says which rungs can be tried on it. It
-// touches nothing. Errors: BadInput, UnknownMachine, NoRung; none is worth a
+// ResolveJob finds the machine and says which rungs can be tried on it, and whether
+// somebody has it on loan. It touches nothing. Errors: BadInput, UnknownMachine, NoRung; none is worth a
 // second try.
-func (a *Activities) ResolveJob(_ context.Context, in ResolveInput) (Plan, error) {
+func (a *Activities) ResolveJob(ctx context.Context, in ResolveInput) (Plan, error) {
 	if problems := config.ValidateName(in.WorkerID, in.WorkerGroup); len(problems) > 0 {
 		return Plan{}, fail(meaning(BadInput, "input: %s", flatten(problems)))
 	}
@@ -111,7 +114,11 @@ func (a *Activities) ResolveJob(_ context.Context, in ResolveInput) (Plan, error
 		return Plan{}, fail(meaning(UnknownMachine, "%s is not a managed host (VALID_WORKER_ID_REGEX)", m.WorkerID))
 	}
 	plan, err := PlanFor(a.Config, m, in.Task)
-	return plan, fail(err)
+	if err != nil {
+		return plan, fail(err)
+	}
+	plan.Loan = a.loanBeside(ctx, m, in.Task)
+	return plan, nil
 }
 
 const bugRung = "file_bugzilla_bug"

@@ -18,6 +18,9 @@ type MachineStatus struct {
 	Ping  PingReading    `json:"ping"`
 	SSH   *SSHReading    `json:"ssh,omitempty"` // nil: no ssh entry
 	Job   JobReading     `json:"job"`
+	Loan  *LoanReading   `json:"loan,omitempty"` // nil: it is not on loan, or LoanProblem says why that is not known
+
+	LoanProblem string `json:"loan_problem,omitempty"`
 }
 
 // PowerReading is the power state by one device.
@@ -84,6 +87,9 @@ func (a *Activities) status(ctx context.Context, m config.Machine, job string) M
 		asking.Go(func() { *s.SSH = a.sshReading(ctx, m) })
 	}
 	asking.Go(func() { s.Job = a.jobReading(ctx, job) })
+	if a.Runs != nil {
+		asking.Go(func() { s.Loan, s.LoanProblem = a.loanReading(ctx, m.Name) })
+	}
 	asking.Wait()
 	return s
 }
@@ -177,6 +183,14 @@ func (a *Activities) sshReading(ctx context.Context, m config.Machine) SSHReadin
 		return SSHReading{Problem: plainLine(err.Error())}
 	}
 	return SSHReading{Banner: plainLine(banner)}
+}
+
+func (a *Activities) loanReading(ctx context.Context, n config.Name) (l *LoanReading, problem string) {
+	l, err := a.loanOf(ctx, n)
+	if err != nil {
+		return nil, "Temporal cannot be asked: " + plainLine(err.Error())
+	}
+	return l, ""
 }
 
 // jobReading asks Temporal for the open run of the workflow that every exclusive

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
@@ -22,6 +23,15 @@ import (
 type openRuns struct {
 	Runs
 	list func(ctx context.Context, query string) ([]*workflowpb.WorkflowExecutionInfo, error)
+	loan func(ctx context.Context, id string) (*workflowpb.WorkflowExecutionInfo, error) // nil: there is none
+}
+
+func (r openRuns) DescribeWorkflowExecution(ctx context.Context, id, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	if r.loan == nil {
+		return nil, serviceerror.NewNotFound("workflow not found")
+	}
+	info, err := r.loan(ctx, id)
+	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: info}, err
 }
 
 func (r openRuns) ListWorkflow(ctx context.Context, q *workflowservice.ListWorkflowExecutionsRequest) (*workflowservice.ListWorkflowExecutionsResponse, error) {

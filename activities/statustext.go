@@ -36,6 +36,12 @@ func (s MachineStatus) text(fqdn string, now time.Time) string {
 	}
 	fmt.Fprintln(w, "ssh\t"+s.SSH.text())
 	fmt.Fprint(w, "job\t"+s.Job.text(now))
+	switch {
+	case s.LoanProblem != "":
+		fmt.Fprint(w, "\nloan\t\tnot known: "+s.LoanProblem)
+	case s.Loan != nil:
+		fmt.Fprint(w, "\nloan\t\t"+s.Loan.String())
+	}
 	_ = w.Flush() // to memory
 	return b.String()
 }

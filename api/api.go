@@ -19,6 +19,7 @@ import (
 
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 // Starter is the door to the jobs. Errors that mean something to a requester are
@@ -31,6 +32,7 @@ type Starter interface {
 	Show(ctx context.Context, workflowID, runID string) (starter.View, error)
 	AwaitChange(ctx context.Context, seen starter.View) error
 	Cancel(ctx context.Context, workflowID, runID string) error
+	Loans(ctx context.Context) (map[string]workflows.LoanReading, error)
 }
 
 // Authenticator finds out who signed a request. Its errors are those that wrap

@@ -165,10 +165,14 @@ func (c *Client) Cancel(ctx context.Context, n config.Name, taskID string) (JobD
 	return job, err
 }
 
-// Workers returns the machines that the API knows, with their last jobs.
-func (c *Client) Workers(ctx context.Context) ([]WorkerView, error) {
+// Workers returns the machines that the API knows, with their last jobs, or only those
+// that are on loan.
+func (c *Client) Workers(ctx context.Context, onLoan bool) ([]WorkerView, error) {
 	var all []WorkerView
 	query := url.Values{"limit": {strconv.Itoa(mostLimit)}}
+	if onLoan {
+		query.Set("on_loan", "true")
+	}
 	for {
 		var page WorkersPage
 		if _, err := c.ask(ctx, http.MethodGet, "/api/v1/workers?"+query.Encode(), nil, 0, &page); err != nil {

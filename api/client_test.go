@@ -65,7 +65,7 @@ func TestClient(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, cancelled.Cancelling)
 	require.Len(t, h.starter.cancelled, 1)
-	workers, err := c.Workers(t.Context())
+	workers, err := c.Workers(t.Context(), false)
 	require.NoError(t, err)
 	require.Len(t, workers, 1)
 	require.Equal(t, taskID, workers[0].LastJob.TaskID)

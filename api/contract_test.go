@@ -239,7 +239,7 @@ var strange = []string{
 var sane = map[string][]string{
 	"worker_id": {"ms1-10", "MS1-10"}, "worker_group": {"mdc1", "none"}, "task_id": {taskID, strings.ToUpper(taskID)},
 	"task_name": {"ping", "ipmi_reset", "reboot"}, "outcome": {"back"}, "limit": {"1", "100"}, "continuationToken": {"AAAA"},
-	"provisioner_id": {"p"}, "worker_type": {"w"}, "wait": {"0", "1s"}, "priority": {"bulk"}, "drain": {"true", "false"}, "why": {"a bug"}, "reimage": {"false"}, "If-None-Match": {`"x"`}, "Idempotency-Key": {"k"},
+	"provisioner_id": {"p"}, "worker_type": {"w"}, "wait": {"0", "1s"}, "priority": {"bulk"}, "drain": {"true", "false"}, "why": {"a bug"}, "reimage": {"false"}, "on_loan": {"true"}, "If-None-Match": {`"x"`}, "Idempotency-Key": {"k"},
 }
 
 func (h *harness) fuzzed(random *rand.Rand, method, path string, parameters openapi3.Parameters) *http.Request {

@@ -24,6 +24,7 @@ import (
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/lab"
 	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 const (
@@ -45,6 +46,8 @@ type fakeStarter struct {
 	view starter.View // the one job that there is
 	next []byte       // the token of the page after it
 	err  error        // of everything
+	// loans are the machines that are on loan.
+	loans map[string]workflows.LoanReading
 	// What becomes of the job while somebody waits for it, each time.
 	change func(context.Context, starter.View) (starter.View, error)
 	onShow func(context.Context)
@@ -100,6 +103,13 @@ func (f *fakeStarter) AwaitChange(ctx context.Context, seen starter.View) error 
 	defer f.mu.Unlock()
 	f.view = v
 	return err
+}
+
+func (f *fakeStarter) Loans(ctx context.Context) (map[string]workflows.LoanReading, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(ctx, "loans")
+	return f.loans, f.err
 }
 
 func (f *fakeStarter) Cancel(ctx context.Context, workflowID, runID string) error {

@@ -36,6 +36,8 @@ type JobDetail struct {
 	Attempts   []workflows.Attempt `json:"attempts"`
 	Bug        *workflows.Bug      `json:"bug,omitempty"`
 	Text       string              `json:"text,omitempty"`
+	// OnLoan is the loan of the machine, which somebody had when this job began.
+	OnLoan *workflows.LoanReading `json:"on_loan,omitempty"`
 }
 
 // ViewOf is a job as the API shows it in a list.
@@ -60,6 +62,7 @@ func DetailOf(v starter.View) JobDetail {
 		return out
 	}
 	out.Outcome, out.Why, out.Now, out.Next, out.Bug, out.Text = r.Outcome, r.Why, r.Now, r.Next, r.Bug, r.Text
+	out.OnLoan = r.Loan
 	out.Attempts = append(out.Attempts, r.Attempts...)
 	return out
 }

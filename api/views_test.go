@@ -44,7 +44,7 @@ func ended() starter.View {
 	v := climbing()
 	v.Status, v.Outcome, v.Off, v.ClosedAt, v.Live = "Completed", "bug_filed", "ipmi_off", began.Add(time.Minute), false
 	v.Result = &workflows.Result{
-		Outcome: workflows.BugFiled, Why: "not back", Bug: &workflows.Bug{ID: 7, URL: "https://bugzilla.test/show_bug.cgi?id=7", WorkflowID: "bug/mdc1/ms1-10"},
+		Outcome: workflows.BugFiled, Why: "not back", Loan: &workflows.LoanReading{ClientID: "monitor", Since: began}, Bug: &workflows.Bug{ID: 7, URL: "https://bugzilla.test/show_bug.cgi?id=7", WorkflowID: "bug/mdc1/ms1-10"},
 	}
 	return v
 }
@@ -70,6 +70,7 @@ func TestGetJob(t *testing.T) {
 		"has ended": {ended(), `{"task_id":"` + taskID + `","task_name":"ipmi_reset","worker_id":"ms1-10","worker_group":"mdc1",
 			"client_id":"mozilla-auth0/ad|sheriff","state":"completed","outcome":"bug_filed","rung":"ipmi_reset","off":"ipmi_off",
 			"started_at":"2026-01-02T03:00:00Z","ended_at":"2026-01-02T03:01:00Z","workflow_id":"machine/mdc1/ms1-10","live":false,"cancelling":false,
+			"on_loan":{"client_id":"monitor","since":"2026-01-02T03:00:00Z"},
 			"why":"not back","attempts":[],"bug":{"id":7,"url":"https://bugzilla.test/show_bug.cgi?id=7","workflow_id":"bug/mdc1/ms1-10"}}`},
 		"left no record": {starter.View{
 			Job: starter.Job{Task: "reboot", TaskID: taskID, WorkflowID: "w"}, Machine: "mdc1/ms1-10", Status: "Terminated", StartedAt: began, ClosedAt: began,
@@ -360,12 +361,15 @@ func TestListWorkers(t *testing.T) {
 	h := newHarness(t, withServer(func(s *server) { s.Inventory = func() *config.Inventory { return inventory } }))
 	v := ended()
 	withJob(v)(h)
+	loan := workflows.LoanReading{ClientID: sheriff.ClientID, Why: "bug 1", Since: began, Until: began.AddDate(10, 0, 0), Bug: "https://bugzilla.test/show_bug.cgi?id=8"}
+	h.starter.loans = map[string]workflows.LoanReading{"mdc1/b": loan, "mdc1/gone": {Since: began}}
 	var page struct {
 		Workers []struct {
 			WorkerID    string          `json:"worker_id"`
 			WorkerGroup string          `json:"worker_group"`
 			FQDN        string          `json:"fqdn"`
 			LastJob     json.RawMessage `json:"last_job"`
+			OnLoan      json.RawMessage `json:"on_loan"`
 		} `json:"workers"`
 		ContinuationToken string `json:"continuationToken"`
 	}
@@ -379,6 +383,12 @@ func TestListWorkers(t *testing.T) {
 		for _, w := range page.Workers {
 			seen = append(seen, w.FQDN)
 			require.Contains(t, string(w.LastJob), taskID)
+			if w.FQDN != "b.mdc1.test" {
+				require.Equal(t, "null", string(w.OnLoan))
+				continue
+			}
+			require.JSONEq(t, `{"client_id":"mozilla-auth0/ad|sheriff","why":"bug 1","since":"2026-01-02T03:00:00Z","until":"2036-01-02T03:00:00Z",
+				"bug":"https://bugzilla.test/show_bug.cgi?id=8"}`, string(w.OnLoan))
 		}
 		if path = ""; page.ContinuationToken != "" {
 			path = "/api/v1/workers?limit=2&continuationToken=" + page.ContinuationToken
@@ -386,9 +396,16 @@ func TestListWorkers(t *testing.T) {
 	}
 	require.Equal(t, []string{"a.mdc1.test", "b.mdc1.test", "a.mdc2.test"}, seen)
 	require.Contains(t, h.starter.filters, starter.Filter{Machine: config.Name{WorkerGroup: "mdc2", WorkerID: "a"}})
+	a := h.get("/api/v1/workers?on_loan=true&limit=1", monitor)
+	require.NoError(t, json.Unmarshal([]byte(a.body), &page), a.body)
+	require.Len(t, page.Workers, 1, "those on loan only")
+	require.Equal(t, "b.mdc1.test", page.Workers[0].FQDN)
+	require.NotContains(t, a.body, "continuationToken")
+	a = h.get("/api/v1/workers?on_loan=false", monitor)
+	require.Equal(t, http.StatusBadRequest, a.status, a.body)
 	h.starter.view = starter.View{}
-	a := h.get("/api/v1/workers?worker_group=MDC2", monitor)
-	require.JSONEq(t, `{"workers":[{"worker_id":"a","worker_group":"mdc2","fqdn":"a.mdc2.test","last_job":null}]}`, a.body)
+	a = h.get("/api/v1/workers?worker_group=MDC2", monitor)
+	require.JSONEq(t, `{"workers":[{"worker_id":"a","worker_group":"mdc2","fqdn":"a.mdc2.test","last_job":null,"on_loan":null}]}`, a.body)
 }
 
 func TestNoInventoryNoWorkers(t *testing.T) {

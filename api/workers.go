@@ -13,6 +13,7 @@ import (
 
 	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/starter"
+	"github.com/mozilla-platform-ops/roller/workflows"
 )
 
 // WorkerView is a machine of the inventory. Nothing of how it is reached is told.
@@ -21,6 +22,8 @@ type WorkerView struct {
 	WorkerGroup string   `json:"worker_group"`
 	FQDN        string   `json:"fqdn"`
 	LastJob     *JobView `json:"last_job"` // null where none is known
+	// OnLoan is the machine's loan; null of one that is not on loan.
+	OnLoan *workflows.LoanReading `json:"on_loan"`
 }
 
 // WorkersPage is the body of a list of machines.
@@ -44,11 +47,14 @@ func (s *server) listWorkers(c *gin.Context) (WorkersPage, error) {
 	if _, err := s.viewer(c); err != nil {
 		return WorkersPage{}, err
 	}
-	group, limit, after := strings.ToLower(p.text("worker_group")), p.limit(), string(p.token())
+	group, limit, after, lent := strings.ToLower(p.text("worker_group")), p.limit(), string(p.token()), p.text("on_loan")
 	if group != "" {
 		for _, message := range config.ValidateName("x", group)["worker_group"] {
 			p.wrong("worker_group", "%s", message)
 		}
+	}
+	if lent != "" && lent != "true" {
+		p.wrong("on_loan", "must be true, or absent for all machines")
 	}
 	if err := p.err(); err != nil {
 		return WorkersPage{}, err
@@ -56,9 +62,25 @@ func (s *server) listWorkers(c *gin.Context) (WorkersPage, error) {
 	if s.Inventory == nil {
 		return WorkersPage{}, refuse(notFound, "this API was given no inventory: only the workers know the machines")
 	}
-	machines, next := pageOf(s.Inventory().Machines(), group, after, limit)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), lastJobsTimeout)
+	defer cancel()
+	loans, err := s.Starter.Loans(ctx)
+	if err != nil {
+		return WorkersPage{}, asked("list loans", err)
+	}
+	all := s.Inventory().Machines()
+	if lent != "" {
+		all = slices.DeleteFunc(all, func(m config.Machine) bool { _, lent := loans[m.String()]; return !lent })
+	}
+	machines, next := pageOf(all, group, after, limit)
 	page := WorkersPage{Workers: make([]WorkerView, len(machines)), ContinuationToken: formatToken([]byte(next))}
-	return page, s.lastJobs(c.Request.Context(), machines, page.Workers)
+	for i, m := range machines {
+		page.Workers[i] = WorkerView{WorkerID: m.WorkerID, WorkerGroup: m.WorkerGroup, FQDN: m.FQDN}
+		if loan, lent := loans[m.String()]; lent {
+			page.Workers[i].OnLoan = &loan
+		}
+	}
+	return page, s.lastJobs(ctx, machines, page.Workers)
 }
 
 // pageOf cuts a page out of all machines, which are sorted by name, and names
@@ -81,12 +103,9 @@ const lastJobsAtOnce = 8
 const lastJobsTimeout = 9 * time.Second
 
 func (s *server) lastJobs(ctx context.Context, machines []config.Machine, views []WorkerView) error {
-	ctx, cancel := context.WithTimeout(ctx, lastJobsTimeout)
-	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(lastJobsAtOnce)
 	for i, m := range machines {
-		views[i] = WorkerView{WorkerID: m.WorkerID, WorkerGroup: m.WorkerGroup, FQDN: m.FQDN}
 		group.Go(func() error {
 			jobs, _, err := s.page(ctx, starter.Filter{Machine: m.Name}, 1, nil)
 			if err == nil && len(jobs) > 0 {

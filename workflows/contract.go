@@ -6,6 +6,7 @@ package workflows
 import (
 	"time"
 
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mozilla-platform-ops/roller/activities"
@@ -149,6 +150,7 @@ type Result struct {
 	Outcome     Outcome                   `json:"outcome"`
 	Off         bool                      `json:"off,omitempty"` // roller powered the machine off and has not seen it on again
 	Why         string                    `json:"why,omitempty"`
+	Loan        *LoanReading              `json:"loan,omitempty"` // of the machine, which somebody has while this job runs
 	Attempts    []Attempt                 `json:"attempts,omitempty"`
 	Bug         *Bug                      `json:"bug,omitempty"`
 	Text        string                    `json:"text,omitempty"`   // what a read found
@@ -180,3 +182,10 @@ type Bug struct {
 
 // LeftOff is the input of a restore: a closed run that left a machine off.
 type LeftOff = activities.LeftOff
+
+// LoanReading is a machine's loan, as everybody can see it.
+type LoanReading = activities.LoanReading
+
+// ReadLoan reads the run that is a loan; nil if it is over, or the machine not handed
+// over yet.
+func ReadLoan(e *workflowpb.WorkflowExecutionInfo) *LoanReading { return activities.ReadLoan(e) }

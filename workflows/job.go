@@ -74,6 +74,7 @@ func start(ctx workflow.Context, in Job, do func(workflow.Context, *run) error) 
 		return r.end(ctx, err)
 	}
 	m := r.plan.Machine
+	r.result.Loan = r.plan.Loan
 	r.result.WorkerID, r.result.WorkerGroup, r.result.FQDN = m.WorkerID, m.WorkerGroup, r.plan.FQDN
 	r.nameSite()
 	if id := info.WorkflowExecution.ID; exclusive(r.result.Task) && id != MachineID(m) {

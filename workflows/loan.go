@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -21,7 +22,10 @@ const (
 )
 
 // LoanID is the workflow ID of the run that is a machine's loan: there is one at most.
-func LoanID(n config.Name) string { return "loan/" + n.String() }
+func LoanID(n config.Name) string { return activities.LoanID(n) }
+
+// LoanOf is the machine, as "group/id", whose loan a run of that workflow ID is.
+func LoanOf(workflowID string) string { return strings.TrimPrefix(workflowID, activities.LoanPrefix) }
 
 // The signals between a loan and the jobs about it.
 const (
@@ -32,13 +36,15 @@ const (
 // LoanStep is what is ordered of a loan.
 type LoanStep string
 
-// The steps. Each is answered by news of the same name; the quarantine's has none.
+// The steps. Each is answered by news of the same name, a revoked return by its own; the
+// quarantine's has none.
 const (
 	LoanKeep   LoanStep = "keep"   // the machine is handed over: from here on it is on loan
 	LoanAgain  LoanStep = "again"  // somebody else asks for it
 	LoanLook   LoanStep = "look"   // is it on loan?
 	LoanStay   LoanStep = "stay"   // its reimage failed
 	LoanReturn LoanStep = "return" // it is back: lift the quarantine, close the bug
+	LoanRevoke LoanStep = "revoke" // not so: what the job's LoanReturn has not done by now is not done
 )
 
 // LoanOrder is what LoanSignal carries.
@@ -86,6 +92,7 @@ type LoanInput struct {
 type lending struct {
 	in      LoanInput
 	loan    Loan
+	later   []LoanOrder      // what was ordered while the machine was being returned
 	tell    workflow.Channel // what its bug has to be told: activities.LoanBug
 	told    workflow.Future  // ready when all of it is
 	settled workflow.Settable
@@ -110,6 +117,9 @@ func OnLoan(ctx workflow.Context, in LoanInput) (Loan, error) {
 		return l.loan, join2(l.lift(ctx), err)
 	}
 	l.show(ctx)
+	if err := l.remember(ctx); err != nil {
+		return l.loan, err
+	}
 	l.tell = workflow.NewBufferedChannel(ctx, mostTold)
 	l.told, l.settled = workflow.NewFuture(ctx)
 	workflow.Go(ctx, l.tellBug)
@@ -186,10 +196,14 @@ func (l *lending) serve(ctx workflow.Context) error {
 	for {
 		var order LoanOrder
 		var err error
-		workflow.NewSelector(ctx).
-			AddReceive(orders, func(c workflow.ReceiveChannel, _ bool) { c.Receive(ctx, &order) }).
-			AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) { err = ctx.Err() }).
-			Select(ctx)
+		if len(l.later) > 0 {
+			order, l.later = l.later[0], l.later[1:]
+		} else {
+			workflow.NewSelector(ctx).
+				AddReceive(orders, func(c workflow.ReceiveChannel, _ bool) { c.Receive(ctx, &order) }).
+				AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) { err = ctx.Err() }).
+				Select(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -209,7 +223,7 @@ func (l *lending) obey(ctx workflow.Context, order LoanOrder) (returned bool, er
 	case LoanStay:
 		l.event(activities.LoanStays, order)
 	case LoanReturn:
-		news.Failed = failure(l.lift(ctx))
+		news.Failed = failure(l.giveBack(ctx, order))
 		if returned = news.Failed == ""; returned {
 			l.event(activities.LoanEnded, order)
 		}
@@ -246,6 +260,7 @@ func (l *lending) tellBug(ctx workflow.Context) {
 		info := workflow.GetInfo(ctx).WorkflowExecution
 		l.loan.Bug = &Bug{ID: filed.ID, URL: filed.URL, WorkflowID: info.ID, RunID: info.RunID}
 		l.show(ctx)
+		first = join2(first, l.remember(ctx))
 		_ = l.news(ctx, l.in.Job, LoanNews{Step: LoanKeep, Loan: l.loan}) // its error: this run is cancelled
 		l.noteBug(ctx)
 	}
@@ -278,18 +293,6 @@ func (l *lending) noteBug(ctx workflow.Context) {
 		workflow.GetLogger(ctx).Warn("the loan's bug is not in its quarantine's note", "worker_id", l.loan.Machine.WorkerID, "err", reason(err))
 	}
 }
-
-// lift puts back what was there before the loan. It outlives a Taskcluster that is down
-// for a day.
-func (l *lending) lift(ctx workflow.Context) error {
-	ctx, cancel := workflow.NewDisconnectedContext(ctx)
-	defer cancel()
-	change := activities.QuarantineChange{Worker: l.loan.Worker, Until: l.loan.Before, Ours: l.loan.Until}
-	_, err := l.changed(ctx, LoanQuarantineInput{Change: change, Lift: true}, liftWithin)
-	return err
-}
-
-const liftWithin = 24 * time.Hour
 
 // changed has the quarantine changed by a run of its own, under the ID of all
 // quarantines of this machine's worker: a drained job that is just giving its own back
@@ -329,8 +332,9 @@ type LoanQuarantined struct {
 // is not made shorter. What could not be set may be set all the same, and is undone.
 func LoanQuarantine(ctx workflow.Context, in LoanQuarantineInput) (LoanQuarantined, error) {
 	limit, c := in.Limit.D(), in.Change
-	if in.Lift {
-		return LoanQuarantined{}, workflow.ExecuteActivity(forQuarantine(ctx, limit, "lift"), a.QuarantineLift, c).Get(ctx, nil)
+	if in.Lift { // who revokes it hears what became of it
+		ctx := workflow.WithWaitForCancellation(forQuarantine(ctx, limit, "lift"), true)
+		return LoanQuarantined{}, workflow.ExecuteActivity(ctx, a.QuarantineLift, c).Get(ctx, nil)
 	}
 	var before activities.Quarantine
 	err := workflow.ExecuteActivity(forQuarantine(ctx, limit, "read"), a.QuarantineRead, c.Worker).Get(ctx, &before)
@@ -361,6 +365,21 @@ func (l *lending) news(ctx workflow.Context, job activities.RunRef, n LoanNews) 
 
 func (l *lending) show(ctx workflow.Context) {
 	workflow.SetCurrentDetails(ctx, l.loan.Markdown())
+}
+
+// remembered is the change since which a loan has a memo of what it is.
+const remembered = "2026-11-29 a loan's memo"
+
+// remember keeps what the loan is where lists show it.
+func (l *lending) remember(ctx workflow.Context) error {
+	if workflow.GetVersion(ctx, remembered, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil
+	}
+	r := LoanReading{ClientID: l.loan.By, Why: l.loan.Why, Since: l.loan.Since, Until: l.loan.Until}
+	if l.loan.Bug != nil {
+		r.Bug = l.loan.Bug.URL
+	}
+	return workflow.UpsertMemo(ctx, map[string]any{activities.LoanMemo: r})
 }
 
 // Markdown is a loan as the Web UI shows it.

@@ -3,6 +3,7 @@ package workflows
 import (
 	"cmp"
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ var (
 
 // lent is what a loan's run did.
 type lent struct {
+	memos   []LoanReading
 	changes []string // of the quarantine: set, note, lift
 	events  []activities.LoanEvent
 	news    []LoanNews
@@ -42,6 +44,13 @@ func newLoan(t *testing.T) (*world, *lent) {
 			l.news = append(l.news, n)
 			return nil
 		}).Maybe()
+	w.env.OnUpsertMemo(mock.Anything).Run(func(args mock.Arguments) {
+		memo, ok := args.Get(0).(map[string]any)
+		require.True(t, ok)
+		r, ok := memo[activities.LoanMemo].(LoanReading)
+		require.True(t, ok)
+		l.memos = append(l.memos, r)
+	}).Return(nil).Maybe()
 	return w, l
 }
 
@@ -163,6 +172,19 @@ func TestOnLoan(t *testing.T) {
 			require.Equal(t, test.changes, l.changes)
 			require.Equal(t, test.events, l.events)
 			require.Equal(t, test.steps, l.steps())
+			want := []string{"", "https://bugs.example/7"} // the bugs of the memos: at the hand-over, and once it is filed
+			if test.noBug != "" {
+				want = want[:1]
+			}
+			if !slices.Contains(test.steps, LoanReturn) && test.cancels == 0 {
+				want = nil // it was never handed over
+			}
+			require.Len(t, l.memos, len(want))
+			for i, m := range l.memos {
+				require.Equal(t, want[i], m.Bug)
+				require.Equal(t, []string{"sheriff", "a bug"}, []string{m.ClientID, m.Why})
+				require.False(t, m.Since.IsZero() || m.Until.IsZero())
+			}
 			require.Equal(t, test.cancels > 0, temporal.IsCanceledError(w.env.GetWorkflowError()), "%v", w.env.GetWorkflowError())
 		})
 	}
@@ -381,19 +403,4 @@ func TestReturnLoan(t *testing.T) {
 			require.Equal(t, good, w.env.GetWorkflowError() == nil, "%v", w.env.GetWorkflowError())
 		})
 	}
-}
-
-// A return that is cancelled in the middle leaves the machine on loan, and says so.
-func TestReturnLoanCancelled(t *testing.T) {
-	t.Parallel()
-	w, _ := newInstall(t, unset, nil)
-	w.answers, w.ups = []answer{cycled, wasOn, wasOn}, []activities.Sight{installd}
-	w.takes = map[string]time.Duration{"AwaitInstalled": time.Hour}
-	orders := w.answering(t, func(LoanOrder) *LoanNews { return &LoanNews{} })
-	w.env.RegisterDelayedCallback(w.env.CancelWorkflow, 10*time.Minute)
-	r, err := w.run(t, config.ReturnLoan)
-	require.True(t, temporal.IsCanceledError(err), "%v", err)
-	require.Equal(t, Cancelled, r.Outcome)
-	require.Contains(t, r.Why, "it stays quarantined, and on loan")
-	require.Equal(t, []LoanStep{LoanLook, LoanStay}, *orders)
 }

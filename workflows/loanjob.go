@@ -91,6 +91,7 @@ func (r *run) startLoan(ctx workflow.Context) (LoanNews, error) {
 	dctx = workflow.WithChildOptions(dctx, workflow.ChildWorkflowOptions{
 		WorkflowID: LoanID(m), TaskQueue: TaskQueue, ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		StaticSummary: Summary(config.Loan, m.String(), r.in.ClientID),
+		Memo:          map[string]any{activities.LoanMemo: LoanReading{ClientID: r.in.ClientID, Why: r.in.Why}},
 	})
 	var started workflow.Execution
 	err := workflow.ExecuteChildWorkflow(dctx, LoanType, LoanInput{
@@ -129,7 +130,8 @@ func (r *run) orderLoan(ctx workflow.Context, order LoanOrder) (LoanNews, error)
 	self := workflow.GetInfo(ctx).WorkflowExecution
 	order.Job, order.By, order.Why = activities.RunRef{WorkflowID: self.ID, RunID: self.RunID}, r.in.ClientID, r.in.Why
 	err := workflow.SignalExternalWorkflow(ctx, LoanID(r.plan.Machine), "", LoanSignal, order).Get(ctx, nil)
-	if err != nil || order.Step == LoanKeep || order.Step == LoanStay { // nobody waits for their answer
+	switch {
+	case err != nil, order.Step == LoanKeep, order.Step == LoanStay, order.Step == LoanRevoke: // nobody waits for their answer
 		return LoanNews{}, err
 	}
 	return r.loanNews(ctx, order.Step, loanWithin)
@@ -217,9 +219,9 @@ func (r *run) endLoan(ctx workflow.Context) error {
 	}
 	r.begin(ctx, config.ReturnLoan)
 	r.show(ctx, "lifting the quarantine")
-	news, err := r.orderLoan(ctx, LoanOrder{Step: LoanReturn, Reimage: reimaged})
+	news, err := r.orderReturn(ctx, LoanOrder{Step: LoanReturn, Reimage: reimaged})
 	switch {
-	case cancelled(ctx, err):
+	case cancelled(ctx, err) && err != nil:
 		return err
 	case err == nil && news.Failed != "":
 		err = refusal("its quarantine cannot be lifted, so that it is on loan still: " + news.Failed)
@@ -233,9 +235,61 @@ func (r *run) endLoan(ctx workflow.Context) error {
 	if before := news.Loan.Before; before.After(workflow.Now(ctx)) {
 		why = "its worker is quarantined as before the loan, until " + before.UTC().Format(time.DateTime) + " UTC"
 	}
+	if ctx.Err() != nil {
+		why = join(why, "the cancel came too late")
+	}
 	r.conclude(ctx, Done, why)
 	if r.result.Outcome == Running {
 		r.result.Outcome = Done
 	}
 	return nil
+}
+
+// revokedWithin is how long a revoked return may take: the last try to lift the
+// quarantine (a minute at most), and a look at it.
+const revokedWithin = 5 * time.Minute
+
+// orderReturn orders the loan to end. A cancel before that orders nothing. One that
+// comes after it, and an answer that does not come, revoke the order, and the loan then
+// says what it is: over, or not. An error says that the loan goes on.
+func (r *run) orderReturn(ctx workflow.Context, order LoanOrder) (LoanNews, error) {
+	if workflow.GetVersion(ctx, revocable, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return r.orderLoan(ctx, order)
+	}
+	stays := LoanOrder{Step: LoanStay, Reimage: order.Reimage}
+	if err := ctx.Err(); err != nil {
+		_, _ = r.orderLoan(ctx, stays) // its error: somebody ended the loan's run meanwhile
+		return LoanNews{}, r.staysOnLoan(err, "")
+	}
+	news, err := r.orderLoan(ctx, order)
+	if err == nil || notOnLoan(err) {
+		return news, err
+	}
+	dctx, stop := workflow.NewDisconnectedContext(ctx)
+	defer stop()
+	r.show(ctx, "revoking the return")
+	order.Step = LoanRevoke
+	_, _ = r.orderLoan(dctx, order) // its error: the loan is over, and its news are under way
+	news, late := r.loanNews(dctx, LoanReturn, revokedWithin)
+	switch {
+	case late != nil:
+		return news, r.staysOnLoan(err, reason(late)+"; it ends when its quarantine can be lifted")
+	case news.Failed != "":
+		return news, r.staysOnLoan(err, news.Failed)
+	}
+	return news, nil
+}
+
+// staysOnLoan says with an error that the machine was not returned.
+func (r *run) staysOnLoan(err error, why string) error {
+	what := "it stays quarantined, and on loan"
+	if !r.in.NoReimage {
+		what = "it is reimaged and back, and stays quarantined, and on loan"
+	}
+	if !temporal.IsCanceledError(err) { // no answer came
+		return refusal(join(reason(err), what, why))
+	}
+	r.attempt().Why = join(what, why)
+	r.result.Why = what
+	return err
 }

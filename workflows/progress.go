@@ -49,6 +49,9 @@ func (res Result) Markdown() string {
 	if res.Site != "" && res.Outcome == Running {
 		b.WriteString(fmt.Sprintf("Site: %s, by its own workers (task queue `%s`)\n\n", res.Site, SiteQueue(res.Site)))
 	}
+	if res.Loan != nil {
+		b.WriteString(fmt.Sprintf("**On loan** %s\n\n", res.Loan))
+	}
 	if res.Bug != nil {
 		b.WriteString(fmt.Sprintf("Bug: %s\n\n", res.Bug))
 	}

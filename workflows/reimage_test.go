@@ -24,7 +24,7 @@ func newInstall(t *testing.T, found activities.NetbootCleared, clearErr error) (
 		func(_ context.Context, in activities.Command) (activities.NetbootCleared, error) {
 			*cleared = append(*cleared, in)
 			return found, clearErr
-		}).Maybe()
+		}).AfterFn(w.taking("ClearNetboot")).Maybe()
 	return w, cleared
 }
 

@@ -27,6 +27,8 @@ type door interface {
 	watch(at place) func(context.Context) (api.JobDetail, error)
 	view(ctx context.Context, at place) (starter.View, error)
 	list(ctx context.Context, machine string, limit int) ([]api.JobView, error)
+	// loans are the machines that are on loan, by their "group/id".
+	loans(ctx context.Context) (map[string]workflows.LoanReading, error)
 	cancel(ctx context.Context, at place) error
 	machines(ctx context.Context) ([]config.Name, error)
 }
@@ -130,6 +132,10 @@ func (d viaTemporal) list(ctx context.Context, machine string, limit int) ([]api
 	return out, err
 }
 
+func (d viaTemporal) loans(ctx context.Context) (map[string]workflows.LoanReading, error) {
+	return d.Loans(ctx)
+}
+
 func (d viaTemporal) cancel(ctx context.Context, at place) error {
 	return d.Cancel(ctx, at.workflowID, at.taskID)
 }
@@ -228,7 +234,7 @@ func asView(j api.JobDetail) starter.View {
 	}
 	v.Result = &workflows.Result{
 		Task: j.TaskName, WorkerID: j.WorkerID, WorkerGroup: j.WorkerGroup, Outcome: j.Outcome, Off: j.Off != "", Why: j.Why,
-		Attempts: j.Attempts, Bug: j.Bug, Text: j.Text, Now: j.Now, Next: j.Next,
+		Attempts: j.Attempts, Bug: j.Bug, Text: j.Text, Now: j.Now, Next: j.Next, Loan: j.OnLoan,
 	}
 	return v
 }
@@ -238,7 +244,7 @@ func (r viaAPI) list(ctx context.Context, machine string, limit int) ([]api.JobV
 	if ok {
 		return r.Jobs(ctx, config.Name{WorkerID: id, WorkerGroup: group}, "", min(limit, mostListed))
 	}
-	workers, err := r.Workers(ctx)
+	workers, err := r.Workers(ctx, false)
 	var out []api.JobView
 	for _, w := range workers {
 		if w.LastJob != nil {
@@ -249,13 +255,22 @@ func (r viaAPI) list(ctx context.Context, machine string, limit int) ([]api.JobV
 	return out[:min(limit, len(out))], err
 }
 
+func (r viaAPI) loans(ctx context.Context) (map[string]workflows.LoanReading, error) {
+	workers, err := r.Workers(ctx, true)
+	all := map[string]workflows.LoanReading{}
+	for _, w := range workers {
+		all[w.WorkerGroup+"/"+w.WorkerID] = *w.OnLoan
+	}
+	return all, err
+}
+
 func (r viaAPI) cancel(ctx context.Context, at place) error {
 	_, err := r.Cancel(ctx, at.machine, at.taskID)
 	return err
 }
 
 func (r viaAPI) machines(ctx context.Context) ([]config.Name, error) {
-	workers, err := r.Workers(ctx)
+	workers, err := r.Workers(ctx, false)
 	var all []config.Name
 	for _, w := range workers {
 		all = append(all, config.Name{WorkerID: w.WorkerID, WorkerGroup: w.WorkerGroup})

@@ -107,10 +107,15 @@ type lines struct {
 	out, errOut io.Writer
 	printed     int
 	said        string
+	loanSaid    bool
 }
 
 func (l *lines) show(j api.JobDetail) {
 	l.said = ""
+	if j.OnLoan != nil && !l.loanSaid {
+		l.loanSaid = true
+		fmt.Fprintln(l.out, onLoan(j))
+	}
 	for _, at := range j.Attempts[min(l.printed, len(j.Attempts)):] {
 		if at.Outcome == workflows.Running {
 			break
@@ -118,6 +123,11 @@ func (l *lines) show(j api.JobDetail) {
 		fmt.Fprintf(l.out, "%s  %-18s %-10s %s\n", at.EndedAt.Local().Format(time.TimeOnly), at.Rung, at.Outcome, printable(at.Why))
 		l.printed++
 	}
+}
+
+// onLoan says who has the machine of a job.
+func onLoan(j api.JobDetail) string {
+	return printable(j.WorkerGroup + "/" + j.WorkerID + " is on loan " + j.OnLoan.String())
 }
 
 func (l *lines) tick(time.Time) {}

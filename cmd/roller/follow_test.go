@@ -74,6 +74,22 @@ func TestFollowLines(t *testing.T) {
 	require.Equal(t, "roller: the job cannot be seen now, and goes on: no answer from the API: x\n", errOut.String())
 }
 
+// That the machine is on loan is said first, and once.
+func TestFollowTellsOfALoan(t *testing.T) {
+	t.Parallel()
+	all := course()
+	for i := range all[1:] {
+		all[i+1].OnLoan = &aLoan
+	}
+	const says = "mdc1/ms1-10 is on loan to mozilla-auth0/sheriff since 2026-01-02 03:04:05 UTC (bug 1), https://bugs.example/7"
+	var out bytes.Buffer
+	_, err := follow(t.Context(), looks(all), &lines{out: &out})
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(out.String(), says+"\n"), out.String())
+	require.Equal(t, 1, strings.Count(out.String(), "is on loan"))
+	require.Equal(t, "  "+says, climbed(all[1], began)[1])
+}
+
 func TestFollowEndsWhereLookingHelpsNoMore(t *testing.T) {
 	t.Parallel()
 	for _, want := range []error{errors.New("x"), &api.Refusal{Status: 403, Code: "InsufficientScopes"}} {

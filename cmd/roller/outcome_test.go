@@ -59,6 +59,10 @@ func TestStatusesAreDocumented(t *testing.T) {
 
 const apiToken = "the-access-token-of-a-sheriff"
 
+var aLoan = workflows.LoanReading{
+	ClientID: "mozilla-auth0/sheriff", Why: "bug 1", Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Bug: "https://bugs.example/7",
+}
+
 // oneJob is a starter whose only job is what the test says.
 type oneJob struct {
 	mu    sync.Mutex
@@ -87,6 +91,10 @@ func (o *oneJob) Show(context.Context, string, string) (starter.View, error) { r
 func (o *oneJob) AwaitChange(ctx context.Context, _ starter.View) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (o *oneJob) Loans(context.Context) (map[string]workflows.LoanReading, error) {
+	return map[string]workflows.LoanReading{"mdc1/ms1-10": aLoan}, nil
 }
 
 func (o *oneJob) Cancel(context.Context, string, string) error { return o.err }
@@ -236,12 +244,14 @@ func TestRefusalsAreExitStatuses(t *testing.T) {
 func TestJobsThroughTheAPI(t *testing.T) {
 	t.Parallel()
 	open := viewOf("reboot", workflows.Running)
+	open.Result.Loan = &aLoan
 	open.Status, open.ClosedAt, open.Live, open.Result.Why, open.Result.Now = "Running", time.Time{}, true, "", "watching"
 	env := served(t, &oneJob{view: open})
 	r := tell(t, env, "show machine/mdc1/ms1-10")
 	require.Zero(t, r.status, "%+v", r)
 	require.Contains(t, r.out, "reboot of mdc1/ms1-10  Running\ntask_id e62c4d06-8101-4074-b3c2-c639005a4430")
 	require.Contains(t, r.out, "Now: watching")
+	require.Contains(t, r.out, "**On loan** to mozilla-auth0/sheriff since 2026-01-02 03:04:05 UTC (bug 1), https://bugs.example/7\n")
 	require.Contains(t, r.out, "1. `ssh_reboot` no_effect")
 	for _, line := range []string{"list", "list --machine mdc1/ms1-10"} {
 		r = tell(t, env, line)
@@ -252,6 +262,13 @@ func TestJobsThroughTheAPI(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(r.out), &jobs), r.out)
 		require.Len(t, jobs, 1)
 	}
+	r = tell(t, env, "list --on-loan")
+	require.Zero(t, r.status, "%+v", r)
+	since := aLoan.Since.Local().Format(time.DateTime)
+	require.Equal(t, "SINCE                MACHINE      CLIENT_ID              BUG                     WHY\n"+
+		since+"  mdc1/ms1-10  mozilla-auth0/sheriff  https://bugs.example/7  bug 1\n", r.out)
+	r = tell(t, env, "list --on-loan -o json")
+	require.JSONEq(t, `[{"machine":"mdc1/ms1-10","client_id":"mozilla-auth0/sheriff","why":"bug 1","since":"2026-01-02T03:04:05Z","bug":"https://bugs.example/7"}]`, r.out)
 	r = tell(t, env, "show machine/mdc1/ms1-10 --run e62c4d06-8101-4074-b3c2-c639005a4430 -o json")
 	var j api.JobDetail
 	require.NoError(t, json.Unmarshal([]byte(r.out), &j), r.out)

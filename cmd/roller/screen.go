@@ -63,6 +63,9 @@ func climbed(j api.JobDetail, now time.Time) []string {
 		end = now
 	}
 	text := []string{fmt.Sprintf("%s of %s/%s  %s  %s", j.TaskName, j.WorkerGroup, j.WorkerID, word(j), took(j.StartedAt, end))}
+	if j.OnLoan != nil {
+		text = append(text, "  "+onLoan(j))
+	}
 	for i, at := range j.Attempts {
 		ended, what := at.EndedAt, at.Why
 		if at.Outcome == workflows.Running {

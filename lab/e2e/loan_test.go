@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,25 @@ func (s *site) loanBug(t *testing.T, m *lab.Machine) lab.BugzillaBug {
 	}
 	require.Len(t, found, 1)
 	return found[0]
+}
+
+// loanOf is a machine's loan as the API lists it, less its times; nil for none.
+func (s *site) loanOf(t *testing.T, m *lab.Machine) map[string]any {
+	t.Helper()
+	a := s.ask(t, tcclient.Credentials{ClientID: sheriff, AccessToken: accessToken}, http.MethodGet, "/api/v1/workers?on_loan=true")
+	require.Equal(t, http.StatusOK, a.Status, "%s", a.Raw)
+	for _, w := range a.Body["workers"].([]any) {
+		worker := w.(map[string]any)
+		if worker["worker_id"] == m.Spec().WorkerID {
+			loan := worker["on_loan"].(map[string]any)
+			require.NotEmpty(t, loan["since"])
+			require.NotEmpty(t, loan["until"])
+			delete(loan, "since")
+			delete(loan, "until")
+			return loan
+		}
+	}
+	return nil
 }
 
 // A machine is lent and returned, over the API and by the command line: its worker is
@@ -80,9 +100,24 @@ func TestLoan(t *testing.T) {
 		require.Eventually(t, func() bool { return len(s.loanBug(t, m).Comments) == 2 }, enough, 100*time.Millisecond)
 		require.Contains(t, s.loanBug(t, m).Comments[1], "(me, too) asked for lent.")
 
+		to := "to " + sheriff + " since "
+		s.sees(t, "everybody can see who has it", func() bool {
+			out, _ := s.roller(t, "status", "lent", "mdc1")
+			return strings.Contains(out, "loan") && strings.Contains(out, to) && strings.Contains(out, "(a bug), "+r.Bug.URL)
+		})
+		out, status = s.roller(t, "list", "--on-loan")
+		require.Zero(t, status, out)
+		require.Regexp(t, `mdc1/lent +`+regexp.QuoteMeta(sheriff)+` +`+regexp.QuoteMeta(r.Bug.URL)+` +a bug`, out)
+		require.Equal(t, map[string]any{"client_id": sheriff, "why": "a bug", "bug": r.Bug.URL}, s.loanOf(t, m))
+
 		before := until("lent")
-		r, _ = s.end(t, s.drained(t, m))
+		reboot := s.drained(t, m)
+		r, _ = s.end(t, reboot)
 		require.Equal(t, workflows.Back, r.Outcome, "%s", pretty(r))
+		require.Contains(t, r.Markdown(), "**On loan** "+to, "who reboots it is told")
+		out, status = s.roller(t, "show", reboot.WorkflowID, "--run", reboot.TaskID)
+		require.Zero(t, status, out)
+		require.Contains(t, out, "**On loan** "+to)
 		require.Equal(t, before, until("lent"), "a drained reboot leaves the loan's quarantine")
 
 		r, _ = s.end(t, s.asked(t, "return_loan", m, ""))
@@ -91,6 +126,10 @@ func TestLoan(t *testing.T) {
 		require.True(t, until("lent").Before(time.Now()), "its worker takes work again")
 		require.Eventually(t, func() bool { return s.loanBug(t, m).Resolution == "FIXED" }, enough, 100*time.Millisecond)
 		require.Contains(t, s.loanBug(t, m).Comments[2], "it is back, reimaged")
+
+		require.Eventually(t, func() bool { return s.loanOf(t, m) == nil }, enough, 100*time.Millisecond, "it is on loan no more")
+		r, _ = s.end(t, s.job(t, "reboot", m))
+		require.Nil(t, r.Loan)
 
 		told := len(s.executed(m))
 		out, status = s.roller(t, "return_loan", "lent", "mdc1")
