@@ -1,15 +1,19 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	tcclient "github.com/taskcluster/taskcluster/v44/clients/client-go"
 	"github.com/taskcluster/taskcluster/v44/clients/client-go/tchooks"
 
+	"github.com/mozilla-platform-ops/roller/activities"
+	"github.com/mozilla-platform-ops/roller/config"
 	"github.com/mozilla-platform-ops/roller/lab"
 )
 
@@ -104,6 +108,66 @@ func TestGrantsAreWhatIsNeeded(t *testing.T) {
 	id, err = trigger(`{"worker_id":"ms1-10","drain":true,"provisioner_id":"releng-hardware","worker_type":"gecko-t"}`)
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"task_name": "reboot", "worker_id": "ms1-10", "worker_group": "none", "priority": "normal", "drain": true, "provisioner_id": "releng-hardware", "worker_type": "gecko-t"}, tc.Task(id)["payload"])
+}
+
+// The hooks of all tasks make tasks that roller takes, with the least that their form
+// asks and with all that it has.
+func TestEveryHookMakesATaskForRoller(t *testing.T) {
+	t.Parallel()
+	scopes := append([]string{"hooks:trigger-hook:project-relops/*", "queue:claim-work:proj-relops/roller", "queue:worker-id:roller/*"}, hookScopes...)
+	tc, env := newHooks(t, scopes...)
+	tc.ClaimPoll = time.Second
+	env = append(env, "TASK_NAMES="+strings.Join(config.Tasks(), ","), "ROLLER_SEAL_KEY="+base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	r := carry(t, env, "", "register_tc_actions", "--hooks", "--owner", "relops@example.com")
+	require.Equal(t, 0, r.status, "%+v", r)
+	for grant := range strings.SplitSeq(r.out, "\n\n") {
+		if role, scopes, ok := strings.Cut(strings.TrimPrefix(grant, "role "), "\n"); ok && strings.HasPrefix(role, "hook-id:") {
+			tc.SetRole(role, strings.Fields(scopes)...)
+		}
+	}
+	cfg, err := config.Load(env)
+	require.NoError(t, err)
+	hooks := tchooks.New(&tcclient.Credentials{ClientID: "registrar", AccessToken: clientToken}, cfg.Taskcluster.RootURL)
+	hooks.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	asked := map[string]int{}
+	for _, task := range config.Tasks() {
+		all := map[string]any{"worker_id": "ms1-10", "worker_group": "mdc1", "priority": "bulk", "provisioner_id": "p", "worker_type": "t"}
+		if config.MayDrain(task) {
+			all["drain"] = true
+		}
+		if config.IsLoan(task) {
+			all["why"] = "bug 7"
+		}
+		if task == config.ReturnLoan {
+			all["reimage"] = false
+		}
+		for _, form := range []map[string]any{{"worker_id": "ms1-10"}, all} {
+			text, err := json.Marshal(form)
+			require.NoError(t, err)
+			payload := tchooks.TriggerHookRequest(text)
+			_, err = hooks.TriggerHook("project-relops", "roller-"+task, &payload)
+			require.NoError(t, err, task)
+			asked[task]++
+		}
+	}
+	for len(asked) > 0 {
+		claims, err := activities.ClaimTasks(t.Context(), cfg)
+		require.NoError(t, err)
+		require.NotEmpty(t, claims, "%v", asked)
+		for _, c := range claims {
+			require.Empty(t, c.Problem, c.Ask.Task)
+			require.Equal(t, "registrar", c.Ask.ClientID)
+			if asked[c.Ask.Task]--; asked[c.Ask.Task] == 0 {
+				delete(asked, c.Ask.Task)
+			}
+			if c.Ask.WorkerGroup == "mdc1" {
+				require.True(t, c.Ask.Bulk)
+				require.Equal(t, config.MayDrain(c.Ask.Task), c.Ask.Drain != nil && *c.Ask.Drain, c.Ask.Task)
+				require.Equal(t, config.IsLoan(c.Ask.Task), c.Ask.Why != "", c.Ask.Task)
+				require.Equal(t, c.Ask.Task == config.ReturnLoan, c.Ask.NoReimage, c.Ask.Task)
+			}
+		}
+	}
 }
 
 func TestRegisterHooksIsRefused(t *testing.T) {
