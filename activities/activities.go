@@ -22,6 +22,8 @@ type Activities struct {
 	lookouts *lookouts // New makes them
 	witness  witness   // New makes it the activities themselves
 	bulk     crowd
+
+	hostFiles hostFiles
 }
 
 // witness is what a machine shows of itself beside its answers to probes.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -59,6 +61,38 @@ func newHostKeys(devices config.Devices, host string) (*hostKeys, error) {
 	f, err := readHostFile(devices)
 	if err != nil {
 		return nil, err
+	}
+	return f.of(host), nil
+}
+
+// hostFiles keeps the known_hosts file for as long as it is the same: a fleet's has
+// thousands of lines, and each login asks for one of them.
+type hostFiles struct {
+	mu   sync.Mutex
+	info fs.FileInfo // as it was before kept was read
+	kept *hostFile
+}
+
+// settledFor is how long a file must not have been written for a change that leaves
+// its size to show in its time: some file systems keep that in whole seconds, FAT in
+// every other one.
+const settledFor = 3 * time.Second
+
+// of returns what a host's key is held against, by the file as it is now.
+func (c *hostFiles) of(devices config.Devices, host string) (*hostKeys, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, err := os.Stat(devices.KnownHostsFile)
+	if err == nil && c.kept != nil && os.SameFile(c.info, now) && c.info.Size() == now.Size() && c.info.ModTime().Equal(now.ModTime()) {
+		return c.kept.of(host), nil
+	}
+	f, ferr := readHostFile(devices)
+	if ferr != nil {
+		return nil, ferr
+	}
+	c.kept = nil
+	if err == nil && time.Since(now.ModTime()) > settledFor {
+		c.info, c.kept = now, f
 	}
 	return f.of(host), nil
 }

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -213,6 +215,47 @@ func TestSSHAcceptNewAtOnce(t *testing.T) {
 	info, err := os.Lstat(link)
 	require.NoError(t, err)
 	require.NotZero(t, info.Mode()&os.ModeSymlink)
+}
+
+// A file that is kept in memory is read anew whenever it may be another one.
+func TestKnownHostsAreReadAnew(t *testing.T) {
+	t.Parallel()
+	line := func(key ssh.PublicKey) []byte { return []byte(knownhosts.Line([]string{"host"}, key) + "\n") }
+	long := time.Now().Add(-time.Hour)
+	for name, test := range map[string]struct {
+		written time.Time // when the file was, before it was read
+		change  func(file string, text []byte) error
+	}{
+		"written over": {long, func(file string, text []byte) error { return os.WriteFile(file, text, 0o600) }},
+		"written over within a tick of the clock": {time.Now(), func(file string, text []byte) error {
+			info, err := os.Stat(file)
+			return errors.Join(err, os.WriteFile(file, text, 0o600), os.Chtimes(file, time.Time{}, info.ModTime()))
+		}},
+		"replaced by one of the same time": {long, func(file string, text []byte) error {
+			return errors.Join(os.WriteFile(file+".new", text, 0o600), os.Rename(file+".new", file), os.Chtimes(file, time.Time{}, long))
+		}},
+		"gone": {long, func(file string, _ []byte) error { return os.Remove(file) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "known_hosts")
+			old, later := signerOf(t, newKey(t, ssh.KeyAlgoED25519)).PublicKey(), signerOf(t, newKey(t, ssh.KeyAlgoED25519)).PublicKey()
+			require.NoError(t, os.WriteFile(file, line(old), 0o600))
+			require.NoError(t, os.Chtimes(file, time.Time{}, test.written))
+			var c hostFiles
+			check := func() error {
+				h, err := c.of(config.Devices{KnownHostsFile: file}, "host:22")
+				if err == nil {
+					err = h.check(t.Context(), old)
+				}
+				return err
+			}
+			require.NoError(t, check())
+			require.NoError(t, check())
+			require.NoError(t, test.change(file, line(later)))
+			require.Error(t, check())
+		})
+	}
 }
 
 // A lock that another one keeps does not hold a worker longer than its time.

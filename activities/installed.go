@@ -89,7 +89,7 @@ func (a *Activities) hostKeyNews(ctx context.Context, m config.Machine) string {
 	if m.SSH == nil {
 		return ""
 	}
-	h, err := newHostKeys(a.Config.Devices, net.JoinHostPort(m.FQDN, strconv.Itoa(m.SSH.Port)))
+	h, err := a.hostFiles.of(a.Config.Devices, net.JoinHostPort(m.FQDN, strconv.Itoa(m.SSH.Port)))
 	if err != nil || len(h.known) == 0 {
 		return ""
 	}

@@ -54,7 +54,7 @@ func (a *Activities) newPlace(ctx context.Context, m config.Machine, protocol st
 	return p
 }
 
-// tellAfter keeps short waits from costing a heartbeat.
+// tellAfter keeps what is short from costing a heartbeat.
 const tellAfter = time.Second
 
 // take waits for the turn at each device, unless they are held already. Its

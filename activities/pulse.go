@@ -63,16 +63,22 @@ func (c *crowd) join(rank Rank) (leave func()) {
 	return func() { c.size.Add(-1) }
 }
 
-// startPulse begins at once: a worker may be lost before the first tick, and that
-// it was preparing must be known. It goes on after a cancel, for as long as the
-// command takes whose reply is waited for: that worker is not lost.
+// startPulse begins with what lasts longer than a moment: of a worker that is lost
+// before its first word it is known that it has sent nothing. It goes on after a
+// cancel, for as long as the command takes whose reply is waited for: that worker is
+// not lost.
 func (a *Activities) startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
 	p = &pulse{record: recordProgress, fence: newFence(ctx), details: details}
+	return p, a.keepBeating(ctx, p, rank)
+}
+
+func (a *Activities) keepBeating(ctx context.Context, p *pulse, rank Rank) (stop func()) {
 	running, cancel := context.WithCancel(ctx)
 	lasting, end := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), knowsOfCancel{}, true))
 	leave := a.bulk.join(rank)
 	var ticking sync.WaitGroup
 	ticking.Go(func() {
+		pause(running, min(tellAfter, heartbeatEvery(ctx)))
 		tick := func(ctx context.Context) {
 			for ctx.Err() == nil {
 				p.beat(ctx)
@@ -84,7 +90,7 @@ func (a *Activities) startPulse(ctx context.Context, details Progress, rank Rank
 			tick(lasting)
 		}
 	})
-	return p, func() { cancel(); end(); ticking.Wait(); leave() }
+	return func() { cancel(); end(); ticking.Wait(); leave() }
 }
 
 // knowsOfCancel marks the context of heartbeats that need not be told to the SDK.

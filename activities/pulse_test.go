@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -58,6 +59,30 @@ func TestTheServerKnowsBeforeTheDevice(t *testing.T) {
 	err := aboutToSend(s).ready(t.Context())
 	require.Equal(t, NotSent, MeaningOf(err))
 	require.ErrorContains(t, err, "about to be sent")
+}
+
+// What is over within a moment costs Temporal's database no write that it was begun.
+func TestTheFirstHeartbeatWaits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		lasts time.Duration
+		told  []Phase
+	}{
+		"shorter than a moment": {tellAfter - time.Millisecond, nil},
+		"longer":                {tellAfter + time.Millisecond, []Phase{Preparing}},
+		"until the second":      {tellAfter + cancelWithin + time.Millisecond, []Phase{Preparing, Preparing}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{}
+				stop := (&Activities{}).keepBeating(t.Context(), aboutToSend(s).pulse, ClickRank)
+				time.Sleep(test.lasts)
+				stop()
+				require.Equal(t, test.told, s.told)
+			})
+		})
+	}
 }
 
 // A heartbeat of "preparing" whose answer is missing may reach the server after

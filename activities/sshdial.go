@@ -96,7 +96,7 @@ type login struct {
 }
 
 func (a *Activities) newLogin(ctx context.Context, user, keyFile, host string) (*login, error) {
-	hosts, err := newHostKeys(a.Config.Devices, host)
+	hosts, err := a.hostFiles.of(a.Config.Devices, host)
 	if err != nil {
 		return nil, err
 	}

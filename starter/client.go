@@ -57,6 +57,9 @@ func Dial(logger *slog.Logger, metrics client.MetricsHandler, interceptors ...in
 		options.Namespace = client.DefaultNamespace
 	}
 	options.Logger, options.MetricsHandler, options.Interceptors = log.NewStructuredLogger(logger), metrics, interceptors
+	// What is said to Temporal has a few hundred bytes: to compress them takes both sides
+	// more than to send them.
+	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(endIfRefused))
 	c, err := client.NewLazyClient(options)
 	if err != nil {
