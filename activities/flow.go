@@ -162,11 +162,13 @@ func (t *try) prepare(ctx context.Context, verify bool) (bool, error) {
 	if done, err := t.survey(ctx); done || err != nil {
 		return done, err
 	}
-	asked := time.Now()
-	if err := t.place.take(ctx); err != nil {
+	asked, callOff := time.Now(), t.keepVigil(ctx)
+	err := t.place.take(ctx)
+	seen := callOff()
+	if err != nil {
 		return false, err
 	}
-	return t.surveyAgain(ctx, time.Since(asked))
+	return t.surveyAgain(ctx, time.Since(asked), seen)
 }
 
 // survey takes the baseline and reports whether it says that there is nothing to

@@ -304,6 +304,31 @@ func TestWaitIsFollowedByALook(t *testing.T) {
 	}
 }
 
+// A device is not held for as long as a dark machine's probe takes to go unanswered.
+func TestADarkMachineIsLookedAtBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	s := &late{turnstile: &turnstile{}, by: fresh + 100*time.Millisecond}
+	r := lined(t, "x", s.turnstile)
+	r.Turns, r.Prober = s, telling{r.Prober, s.turnstile}
+	_, err := execute(t, r.inLine(s.turnstile, &fakeDevice{}), r.toBMC(Reset, rigWatch), call{})
+	require.NoError(t, err)
+	events := words(s.events)
+	taken := slices.Index(events, "take")
+	require.Contains(t, events[:taken], "probe")
+	require.Equal(t, []string{"take", "send"}, events[taken:taken+2])
+}
+
+// telling notes each probe.
+type telling struct {
+	Prober
+	s *turnstile
+}
+
+func (n telling) Probe(ctx context.Context, m config.Machine) (bool, error) {
+	n.s.note("probe")
+	return n.Prober.Probe(ctx, m)
+}
+
 // late gives turns after a while.
 type late struct {
 	*turnstile

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"sync"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -40,22 +41,67 @@ func (p *Progress) inTime(err error, retry, turns time.Duration) error {
 // surveyAgain makes sure, after a wait for the turn, that the baseline still
 // holds: a machine that came back meanwhile must not be hit, and one that went
 // down meanwhile did not go down after the command. It is the one look at a
-// machine that a device is held for; one that was dark, and still does not answer
-// one probe, costs no more than that.
-func (t *try) surveyAgain(ctx context.Context, waited time.Duration) (bool, error) {
+// machine that a device is held for. One that stayed dark for all that its vigil saw
+// needs none, and where that saw nothing of late it is one probe.
+func (t *try) surveyAgain(ctx context.Context, waited time.Duration, v *vigil) (bool, error) {
 	if waited < fresh {
 		return false, nil
 	}
-	if !t.res.Baseline.Up {
+	if !t.res.Baseline.Up && !v.answered {
+		l := t.a.Config.Ladder
+		if time.Since(v.silent) < l.ProbeTimeout.D()+2*l.ProbeInterval.D() {
+			t.res.Baseline.At = v.silent
+			return false, nil
+		}
+		asked := time.Now()
 		answered, err := t.a.Prober.Probe(ctx, t.m)
 		if err == nil && !answered {
-			t.res.Baseline.At = time.Now()
+			t.res.Baseline.At = asked
 			return false, nil
 		}
 	}
 	t.held.close()
 	t.held, t.res.Baseline = nil, Baseline{}
 	return t.survey(ctx)
+}
+
+// vigil is what was seen of a dark machine while its command waited for the turn.
+// After a power cut most are, and a device that is held for the time-out of a probe
+// would take twice as long for all of them.
+type vigil struct {
+	answered bool
+	silent   time.Time // when the newest probe was sent of those that nothing answered in time
+}
+
+// keepVigil probes a dark machine each interval until it is called off, which returns
+// what was seen. One that is up is not looked at.
+func (t *try) keepVigil(ctx context.Context) (callOff func() *vigil) {
+	if t.res.Baseline.Up {
+		return func() *vigil { return &vigil{} }
+	}
+	var mu sync.Mutex
+	var v vigil
+	var probes sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	probe := func() {
+		sent := time.Now()
+		answered, err := t.a.Prober.Probe(ctx, t.m)
+		if err != nil || ctx.Err() != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		v.answered = v.answered || answered
+		if !answered && sent.After(v.silent) {
+			v.silent = sent
+		}
+	}
+	probes.Go(func() {
+		for pause(ctx, t.a.Config.Ladder.ProbeInterval.D()); ctx.Err() == nil; pause(ctx, t.a.Config.Ladder.ProbeInterval.D()) {
+			probes.Go(probe)
+		}
+	})
+	return func() *vigil { cancel(); probes.Wait(); return &v }
 }
 
 // ready is asked at the last moment before a command goes out: this attempt is

@@ -97,6 +97,9 @@ func (w *waiting) begin(ctx context.Context, b *bench, machines int) error {
 			b.say("  all wait after %s", time.Since(began).Round(time.Second))
 			return nil
 		}
+		if ended, merr := metric(ctx, w.metrics, "roller_jobs_total"); merr == nil && ended > 0 {
+			return fmt.Errorf("%v jobs have ended that were to wait\n%s", ended, w.worker.Tail())
+		}
 		if sleep(ctx, 2*time.Second) != nil {
 			return fmt.Errorf("%d of %d machines are waited for, %d are down (%w)\n%s", n, machines, w.fleet.fallen(), err, w.worker.Tail())
 		}
@@ -134,7 +137,7 @@ const (
 func inFlight(ctx context.Context, b *bench) (row Row, err error) {
 	row.Setup = "one worker process, its machines silent after `ssh_reboot`, probed by ICMP each second and with a timeout of 2 s; " +
 		"`WORKFLOW_CACHE=" + strconv.Itoa(b.cache()) + "`, `HEARTBEAT_TIMEOUT=120s`; each over a minute"
-	for waiting := range strings.SplitSeq(pick(b, "20", b.waiting), ",") {
+	for waiting := range strings.SplitSeq(pick(b, "10,10", b.waiting), ",") {
 		machines, err := strconv.Atoi(waiting)
 		if err != nil {
 			return row, fmt.Errorf("--waiting: %w", err)

@@ -43,11 +43,12 @@ func powerCut(ctx context.Context, b *bench) (row Row, err error) {
 	if _, err := s.StartWorker(); err != nil {
 		return row, err
 	}
+	began := time.Now()
 	took, err := s.rebootAll(ctx)
 	if err != nil {
 		return row, err
 	}
-	fullest, err := s.turnsKept()
+	fullest, err := s.turnsKept(b, began)
 	if err != nil {
 		return row, err
 	}
@@ -112,7 +113,7 @@ func (s *site) rebootAll(ctx context.Context) (time.Duration, error) {
 // turnsKept returns how many machines the fullest device had. It is an error if a
 // machine was told more than once, or a device before its interval was over: what
 // is fast in that way is not what was asked for.
-func (s *site) turnsKept() (fullest int, err error) {
+func (s *site) turnsKept(b *bench, began time.Time) (fullest int, err error) {
 	byDevice := map[config.Device][]lab.Entry{}
 	told := map[string]int{}
 	for _, e := range s.lab.Log() {
@@ -129,14 +130,21 @@ func (s *site) turnsKept() (fullest int, err error) {
 		}
 		byDevice[d] = append(byDevice[d], e)
 	}
+	var pauses []time.Duration
+	var first, last time.Duration
 	for d, entries := range byDevice {
 		slices.SortFunc(entries, func(a, b lab.Entry) int { return a.At.Compare(b.At) })
 		for i := 1; i < len(entries); i++ {
-			if pause := entries[i].At.Sub(entries[i-1].End); pause < rest {
+			pause := entries[i].At.Sub(entries[i-1].End)
+			if pause < rest {
 				return 0, fmt.Errorf("%s: %q came %s after the command before it", d, entries[i].Command, pause)
 			}
+			pauses = append(pauses, pause)
 		}
 		fullest = max(fullest, len(entries))
+		first, last = max(first, entries[0].At.Sub(began)), max(last, entries[len(entries)-1].End.Sub(began))
 	}
+	b.say("  the last device had its first command after %s, the last command ended after %s, a pause was %s (median), %s (p99)",
+		first.Round(time.Second), last.Round(time.Second), quantile(pauses, 0.5).Round(time.Millisecond), quantile(pauses, 0.99).Round(time.Millisecond))
 	return fullest, nil
 }

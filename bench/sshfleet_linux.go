@@ -173,6 +173,9 @@ func (f *sshFleet) close() error {
 			_ = conn.Close()
 		}
 	}
+	for addr := range f.down { // the next fleet has the same addresses
+		f.errs = append(f.errs, f.net.up(addr))
+	}
 	err = errors.Join(append(f.errs, err, f.net.close())...)
 	f.mu.Unlock()
 	f.serving.Wait()

@@ -29,7 +29,7 @@ func (t *Turns) outwait(ctx context.Context, l *line, ask workflows.TurnAsk, run
 		return
 	}
 	// The holder may have ended just now, and be resting itself: see release.
-	if ask.Interval < timerGrain && t.ended(ctx, ask.Device, run, ask.Interval) {
+	if rest := ownRest(ask); rest > 0 && t.ended(ctx, ask.Device, run, rest) {
 		return
 	}
 	_ = t.giveBack(ctx, ask.Device, run) // where it fails, the next look tries again

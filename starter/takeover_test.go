@@ -90,7 +90,7 @@ func TestTakeover(t *testing.T) {
 		"by another job":                          anotherJob,
 		"never of one that lives":                 livingHolder,
 		"never of one whose run was closed":       closedRun,
-		"a rest below a timer's grain is kept":    restKept,
+		"a rest that its holder waits for is kept": restKept,
 		"a turn is his for whom it was asked for": nobodyElses,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestTakeover(t *testing.T) {
 // The next attempt of an activity whose worker was killed does not wait for the
 // lease, but the device rests.
 func nextAttempt(t *testing.T, w *world) {
-	const interval = 2 * time.Second
+	const interval = timedRest
 	held := make(chan workflows.HeldTurn, 2)
 	first, second := w.taken(t, "attempt", interval, held), w.taken(t, "attempt", interval, held)
 	w.job(t, 2, func(ctx context.Context, h workflows.Holder) error {
@@ -244,7 +244,7 @@ func closedRun(t *testing.T, w *world) {
 	(<-got).Release()
 }
 
-// Who has ended properly rests below the grain of Temporal's timers by itself:
+// Who has ended properly waits for a short interval by itself:
 // another process that finds it over just then lets it.
 func restKept(t *testing.T, w *world) {
 	const interval = 900 * time.Millisecond

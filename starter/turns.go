@@ -36,14 +36,17 @@ const (
 	// headStart is how much later each rank asks for a device that has become free
 	// than the rank before it, which may wait for it in another worker.
 	headStart = 100 * time.Millisecond
-	// timerGrain is that of Temporal's timers: shorter ones take as long.
-	timerGrain = time.Second
+	// timedRest is the least interval that Temporal's timer waits for: its timers are up
+	// to a second late (history.timerProcessorMaxTimeShift), which is most of a shorter
+	// one, for each command to a device. The holder waits for those itself.
+	timedRest = 3 * time.Second
 	// overdue is how long the server lets a turn be that no worker ends: its
 	// workflow is a line long, and yet no mistake may hold a device for ever.
 	overdue = 5 * time.Minute
 	// turnPriority: a turn's end is what others wait for.
 	turnPriority = 1
 	// lastReleases is how long a stopping process has for giving its turns back.
+	// It is more than timedRest.
 	lastReleases = 5 * time.Second
 )
 
@@ -162,10 +165,7 @@ func (t *Turns) ask(ctx context.Context, l *line, ask workflows.TurnAsk, request
 func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnCall)
 	defer cancel()
-	in := workflows.TurnInput{Interval: config.Duration(ask.Interval)}
-	if ask.Interval < timerGrain {
-		in.Interval = 0 // see release
-	}
+	in := workflows.TurnInput{Interval: config.Duration(ask.Interval - ownRest(ask))}
 	input, err := converter.GetDefaultDataConverter().ToPayloads(in)
 	if err != nil {
 		return "", err
@@ -183,7 +183,7 @@ func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string
 		Memo:         &commonpb.Memo{Fields: map[string]*commonpb.Payload{holderMemo: holder}},
 		Identity:     t.identity,
 		// The lease: the delay ends by the release, or by itself.
-		WorkflowStartDelay:       durationpb.New(ask.Lease),
+		WorkflowStartDelay:       durationpb.New(ask.Lease + ownRest(ask)),
 		WorkflowRunTimeout:       durationpb.New(ask.Lease + ask.Interval + overdue),
 		WorkflowIdReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowIdConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
@@ -201,14 +201,21 @@ func (t *Turns) held(ctx context.Context, ask workflows.TurnAsk, run string, beg
 	}}
 }
 
-// release ends a turn. One that cannot be released ends by its lease. An interval
-// below the grain of Temporal's timers is waited for here.
-func (t *Turns) release(ctx context.Context, ask workflows.TurnAsk, run string, began time.Time) {
-	ctx, cancel := context.WithDeadline(ctx, began.Add(ask.Lease))
-	defer cancel()
-	if ask.Interval < timerGrain {
-		pause(ctx, ask.Interval)
+// ownRest is the part of a turn's interval that its holder waits for, before it gives
+// the turn back: all of a short one, nothing of any other.
+func ownRest(ask workflows.TurnAsk) time.Duration {
+	if ask.Interval < timedRest {
+		return ask.Interval
 	}
+	return 0
+}
+
+// release ends a turn, after the part of its interval that is the holder's. One that
+// cannot be released ends by its lease.
+func (t *Turns) release(ctx context.Context, ask workflows.TurnAsk, run string, began time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, began.Add(ask.Lease+ownRest(ask)))
+	defer cancel()
+	pause(ctx, ownRest(ask))
 	for ctx.Err() == nil {
 		err := t.giveBack(ctx, ask.Device, run)
 		if err == nil || gone(err) {

@@ -133,10 +133,10 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// Promise 7: one at a time, an interval between any two, with intervals below
-// the grain of Temporal's timers and above it.
+// Promise 7: one at a time, an interval between any two, with intervals that the
+// holder waits for and such that Temporal's timer does.
 func oneAtATime(t *testing.T, w *world) {
-	for _, interval := range []time.Duration{250 * time.Millisecond, time.Second} {
+	for _, interval := range []time.Duration{250 * time.Millisecond, timedRest} {
 		ask := at("one-" + interval.String())
 		ask.Interval = interval
 		processes := []*Turns{w.process(t, nil), w.process(t, nil)}
@@ -166,7 +166,7 @@ func oneAtATime(t *testing.T, w *world) {
 
 func fewEvents(t *testing.T, w *world) {
 	c := w.dial(t, nil)
-	for interval, most := range map[time.Duration]int{0: 6, time.Second: 11} {
+	for interval, most := range map[time.Duration]int{0: 6, timedRest - 1: 6, timedRest: 11} {
 		ask := at("events-" + interval.String())
 		ask.Interval = interval
 		take(t, w.process(t, nil), ask).Release()
