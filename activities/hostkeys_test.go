@@ -223,11 +223,11 @@ func TestKnownHostsAreReadAnew(t *testing.T) {
 	line := func(key ssh.PublicKey) []byte { return []byte(knownhosts.Line([]string{"host"}, key) + "\n") }
 	long := time.Now().Add(-time.Hour)
 	for name, test := range map[string]struct {
-		written time.Time // when the file was, before it was read
+		written time.Time // when the file was, before it was read; what is to come is never long ago
 		change  func(file string, text []byte) error
 	}{
 		"written over": {long, func(file string, text []byte) error { return os.WriteFile(file, text, 0o600) }},
-		"written over within a tick of the clock": {time.Now(), func(file string, text []byte) error {
+		"written over within a tick of the clock": {time.Now().Add(time.Hour), func(file string, text []byte) error {
 			info, err := os.Stat(file)
 			return errors.Join(err, os.WriteFile(file, text, 0o600), os.Chtimes(file, time.Time{}, info.ModTime()))
 		}},
