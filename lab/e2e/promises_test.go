@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mozilla-platform-ops/roller/lab"
+	"github.com/mozilla-platform-ops/roller/lab/stack"
 	"github.com/mozilla-platform-ops/roller/starter"
 	"github.com/mozilla-platform-ops/roller/workflows"
 )
@@ -27,7 +28,8 @@ func (s *site) byHand(t *testing.T, task, id, group string) starter.Job {
 	return starter.Job{Task: task, TaskID: run.GetRunID(), WorkflowID: run.GetID()}
 }
 
-// Promise 1: one power-changing job per machine, whatever the spelling and the door.
+// Promise 1: one power-changing job per machine, whatever the spelling, the API's
+// process and the door.
 func TestOneJobPerMachine(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
@@ -44,6 +46,23 @@ func TestOneJobPerMachine(t *testing.T) {
 		require.Equal(t, first.TaskID, a.Body["task_id"], "%v joins the running job", spelling)
 	}
 	a := s.post(t, "ipmi_reset", "ms1-10", "mdc1")
+	require.Equal(t, http.StatusConflict, a.Status, "%s", a.Raw)
+	require.Contains(t, a.Body["message"], first.TaskID)
+
+	// Another API's process knows as much.
+	port, err := stack.Port(0)
+	require.NoError(t, err)
+	second, err := s.RunAPI(t.Context(), "api2", port)
+	require.NoError(t, err)
+	t.Cleanup(second.Stop)
+	there := func(task string) answer {
+		me := tcclient.Credentials{ClientID: sheriff, AccessToken: accessToken}
+		return s.askAt(t, fmt.Sprintf("http://127.0.0.1:%d", port), me, http.MethodPost, "/api/v1/workers/ms1-10/group/mdc1/jobs?task_name="+task)
+	}
+	a = there("reboot")
+	require.Equal(t, http.StatusCreated, a.Status, "%s", a.Raw)
+	require.Equal(t, first.TaskID, a.Body["task_id"])
+	a = there("ipmi_reset")
 	require.Equal(t, http.StatusConflict, a.Status, "%s", a.Raw)
 	require.Contains(t, a.Body["message"], first.TaskID)
 

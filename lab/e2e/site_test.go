@@ -218,7 +218,13 @@ func (s *site) signed(t *testing.T, who tcclient.Credentials, task, id, group st
 
 func (s *site) ask(t *testing.T, who tcclient.Credentials, method, path string) answer {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, s.APIURL+path, http.NoBody)
+	return s.askAt(t, s.APIURL, who, method, path)
+}
+
+// askAt asks the API that is at a URL.
+func (s *site) askAt(t *testing.T, url string, who tcclient.Credentials, method, path string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url+path, http.NoBody)
 	require.NoError(t, err)
 	require.NoError(t, who.SignRequest(request))
 	a := do(t, request)
