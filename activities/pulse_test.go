@@ -77,7 +77,7 @@ func TestTheFirstHeartbeatWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &server{}
 				stop := (&Activities{}).keepBeating(t.Context(), aboutToSend(s).pulse, ClickRank)
-				time.Sleep(test.lasts)
+				pause(t.Context(), test.lasts)
 				stop()
 				require.Equal(t, test.told, s.told)
 			})

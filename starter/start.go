@@ -199,8 +199,9 @@ func unavailable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	// Nothing is wrong with the request either way: a server that is starting says so, too.
 	if _, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
-		return fmt.Errorf("%w (TEMPORAL_NAMESPACE; has `roller setup` been run?)", err)
+		return fmt.Errorf("%w (TEMPORAL_NAMESPACE; has `roller setup` been run?): %w", ErrUnavailable, err)
 	}
 	// Nothing is wrong with the request where an attribute of roller's own is not known.
 	if _, ok := errors.AsType[*serviceerror.InvalidArgument](err); ok && strings.Contains(err.Error(), "search attribute") {

@@ -26,14 +26,14 @@ func TestUnavailable(t *testing.T) {
 		err  error
 		want bool
 	}{
-		"refused":            {serviceerror.NewUnavailable("connection refused"), true},
-		"too slow":           {serviceerror.NewDeadlineExceeded("x"), true},
-		"our own deadline":   {fmt.Errorf("start: %w", context.DeadlineExceeded), true},
-		"over its limits":    {status.Error(codes.ResourceExhausted, "x"), true},
-		"namespace is wrong": {serviceerror.NewNamespaceNotFound("x"), false},
-		"not allowed":        {serviceerror.NewPermissionDenied("x", ""), true}, // by an API key that is being replaced
-		"an unknown key":     {status.Error(codes.Unauthenticated, "x"), true},
-		"ours":               {errors.New("x"), false},
+		"refused":          {serviceerror.NewUnavailable("connection refused"), true},
+		"too slow":         {serviceerror.NewDeadlineExceeded("x"), true},
+		"our own deadline": {fmt.Errorf("start: %w", context.DeadlineExceeded), true},
+		"over its limits":  {status.Error(codes.ResourceExhausted, "x"), true},
+		"namespace is wrong, or the server starts": {serviceerror.NewNamespaceNotFound("x"), true},
+		"not allowed":    {serviceerror.NewPermissionDenied("x", ""), true}, // by an API key that is being replaced
+		"an unknown key": {status.Error(codes.Unauthenticated, "x"), true},
+		"ours":           {errors.New("x"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -85,13 +85,13 @@ func TestTakeover(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for name, test := range map[string]func(*testing.T, *world){
-		"by the next attempt":                     nextAttempt,
-		"by another activity of the job":          nextActivity,
-		"by another job":                          anotherJob,
-		"never of one that lives":                 livingHolder,
-		"never of one whose run was closed":       closedRun,
+		"by the next attempt":                      nextAttempt,
+		"by another activity of the job":           nextActivity,
+		"by another job":                           anotherJob,
+		"never of one that lives":                  livingHolder,
+		"never of one whose run was closed":        closedRun,
 		"a rest that its holder waits for is kept": restKept,
-		"a turn is his for whom it was asked for": nobodyElses,
+		"a turn is his for whom it was asked for":  nobodyElses,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
