@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -131,10 +132,11 @@ func TestIPMIRebootErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil   func(r *rig, b *config.IPMI)
 		ready   func() error
+		within  time.Duration // 0: long enough for every answer
 		meaning Meaning
 	}{
 		"wrong password": {spoil: func(_ *rig, b *config.IPMI) { b.Password = config.NewSecret("s3cret-wrong") }, meaning: Refused},
-		"unreachable":    {spoil: func(_ *rig, b *config.IPMI) { b.Host, b.Port = "127.0.0.1", 1 }, meaning: NotSent},
+		"unreachable":    {spoil: func(_ *rig, b *config.IPMI) { b.Host, b.Port = "127.0.0.1", 1 }, within: time.Second, meaning: NotSent},
 		// USER may ask for the state, and neither for soft nor for off.
 		"no privilege":     {spoil: func(r *rig, _ *config.IPMI) { r.Config.Devices.IPMIPrivilege = "USER" }, meaning: Refused},
 		"the fence closed": {ready: func() error { return notSent("too late") }, meaning: NotSent},
@@ -150,7 +152,7 @@ func TestIPMIRebootErrors(t *testing.T) {
 			if c.ready != nil {
 				ready = c.ready
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.within, time.Minute))
 			defer cancel()
 			what, err := r.ipmiShutdown(ctx, m, ready)
 			require.Empty(t, what)
