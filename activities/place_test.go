@@ -285,14 +285,16 @@ func TestWaitIsFollowedByALook(t *testing.T) {
 		record string
 		back   bool
 	}{
-		"it came back":  {"xxx.", true},
-		"it stays dark": {"x", false},
+		"it came back":                         {"xxx.", true},
+		"it came back after more silent looks": {"xxxxx.", true},
+		"it stays dark":                        {"x", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &late{turnstile: &turnstile{}, by: fresh + 100*time.Millisecond}
 			r := lined(t, c.record, s.turnstile)
 			r.Turns = s
+			r.Config.Ladder.ProbeTimeout = config.Duration(time.Minute) // a silence of the vigil stays news
 			f := &fakeDevice{}
 			in := r.toBMC(Reset, rigWatch)
 			in.Since = &Baseline{Up: true, Down: true}
