@@ -47,6 +47,7 @@ type Taskcluster struct {
 	roles     map[string][]string
 	uploads   map[string]*queueArtifact // by the token in their putUrl
 	made      []string                  // calls, as "queue.claimWork"
+	open      int                       // claimWork calls that wait for work
 	notices   []TaskclusterNotice
 	workers   map[string]*queueWorkerState // by "provisioner/type/group/id"
 	tokens    []string                     // access tokens given to tasks
@@ -117,6 +118,14 @@ func (t *Taskcluster) Calls(name string) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(slices.DeleteFunc(slices.Clone(t.made), func(c string) bool { return c != name }))
+}
+
+// Waiting returns how many claimWork calls wait for work now: one of a killed process
+// may for a moment yet, and gets what comes.
+func (t *Taskcluster) Waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open
 }
 
 // TaskTokens returns every access token that was given to a task: secrets.

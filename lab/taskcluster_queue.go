@@ -185,6 +185,8 @@ func (t *Taskcluster) ExpireClaim(taskID string) {
 // claim answers claimWork: at once if there is work, else when some comes, with
 // nothing after ClaimPoll.
 func (t *Taskcluster) claim(r *http.Request, in *asked) (any, error) {
+	t.waits(1)
+	defer t.waits(-1)
 	poll := time.NewTimer(t.ClaimPoll)
 	defer poll.Stop()
 	most, _ := in.body["tasks"].(float64)
@@ -205,6 +207,16 @@ func (t *Taskcluster) claim(r *http.Request, in *asked) (any, error) {
 		case <-r.Context().Done(): // the worker has gone: nothing is claimed
 			return map[string]any{"tasks": []any{}}, nil
 		}
+	}
+}
+
+// waits counts the claimWork calls that wait for work.
+func (t *Taskcluster) waits(more int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open += more
+	if more < 0 {
+		t.ring()
 	}
 }
 
