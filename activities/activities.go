@@ -29,7 +29,7 @@ type Activities struct {
 // witness is what a machine shows of itself beside its answers to probes.
 type witness interface {
 	sshBanner(ctx context.Context, m config.Machine) bool
-	bootID(ctx context.Context, m config.Machine) string
+	bootID(ctx context.Context, m config.Machine, keep func(*sshClient)) string
 	bootedAt(ctx context.Context, m config.Machine) time.Time
 	hold(ctx context.Context, m config.Machine) *held
 }

@@ -27,7 +27,7 @@ func (t *try) baseline(ctx context.Context) error {
 		b.Up, b.Lost, b.ByTCP = true, 0, t.m.SSH.Port
 	}
 	if b.Up {
-		b.BootID, b.BootedAt = t.a.witness.bootID(ctx, t.m), t.a.witness.bootedAt(ctx, t.m)
+		b.BootID, b.BootedAt = t.a.witness.bootID(ctx, t.m, t.d.keep), t.a.witness.bootedAt(ctx, t.m)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type boot struct {
 func (a *Activities) boot(ctx context.Context, m config.Machine, base Baseline) boot {
 	var now boot
 	if base.BootID != "" {
-		now.id = a.witness.bootID(ctx, m)
+		now.id = a.witness.bootID(ctx, m, nil)
 	}
 	if now.id == "" && !base.BootedAt.IsZero() {
 		now.at = a.witness.bootedAt(ctx, m)

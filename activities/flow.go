@@ -19,6 +19,9 @@ type deed struct {
 	missing func(m config.Machine) string
 	// needsUp skips a machine that answers no probes.
 	needsUp bool
+	// keep takes over the login over which the baseline has read the boot ID, for
+	// send; nil if the protocol has no use for it.
+	keep func(*sshClient)
 	// send carries the action out, once, and says it in the protocol's words.
 	// It calls ready just before the command itself goes out, and gives ready's
 	// error back. Its error's meaning says whether anything was sent.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -54,7 +55,18 @@ func icmpInNamespace(t *testing.T) {
 	icmp := func(host string) config.Machine {
 		return config.Machine{Addr: host, Probe: config.Probe{Network: "icmp"}}
 	}
-	probe := func(p *prober, host string) (bool, error) { return p.Probe(t.Context(), icmp(host)) }
+	// probe asks in both ways.
+	probe := func(p *prober, host string) (bool, error) {
+		t.Helper()
+		answered, err := p.Probe(t.Context(), icmp(host))
+		told := make(chan bool, 1)
+		if p.Ask(icmp(host), func(also bool, same error) {
+			told <- also == answered && fmt.Sprint(same) == fmt.Sprint(err)
+		}) {
+			require.True(t, <-told, "%s: told otherwise than %v, %v", host, answered, err)
+		}
+		return answered, err
+	}
 	newProber := func() *prober { return NewProber(500 * time.Millisecond).(*prober) }
 	requireNo := func(p *prober, host string) {
 		t.Helper()

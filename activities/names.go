@@ -18,7 +18,7 @@ type names struct {
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	mu    sync.Mutex
-	known map[string]addresses
+	hosts map[string]addresses
 	sweep time.Time // when those that are old are thrown away next
 }
 
@@ -28,7 +28,7 @@ type addresses struct {
 }
 
 func newNames() *names {
-	return &names{known: map[string]addresses{}, lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+	return &names{hosts: map[string]addresses{}, lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}}
 }
@@ -36,10 +36,7 @@ func newNames() *names {
 // addresses returns a host's addresses in the order in which they are to be tried.
 // That DNS does not answer is not remembered.
 func (n *names) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip.Unmap()}, nil
-	}
-	if of := n.remembered(host); of != nil {
+	if of := n.known(host); of != nil {
 		return of, nil
 	}
 	found, err := n.lookup(ctx, host)
@@ -56,10 +53,14 @@ func (n *names) addresses(ctx context.Context, host string) ([]netip.Addr, error
 	return of, nil
 }
 
-func (n *names) remembered(host string) []netip.Addr {
+// known returns a host's addresses where DNS need not be asked.
+func (n *names) known(host string) []netip.Addr {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if a := n.known[host]; time.Now().Before(a.until) {
+	if a := n.hosts[host]; time.Now().Before(a.until) {
 		return a.of
 	}
 	return nil
@@ -71,11 +72,11 @@ func (n *names) remember(host string, of []netip.Addr) {
 	defer n.mu.Unlock()
 	if !now.Before(n.sweep) {
 		n.sweep = now.Add(nameLife)
-		for old, a := range n.known {
+		for old, a := range n.hosts {
 			if !now.Before(a.until) {
-				delete(n.known, old)
+				delete(n.hosts, old)
 			}
 		}
 	}
-	n.known[host] = addresses{of: of, until: now.Add(nameLife)}
+	n.hosts[host] = addresses{of: of, until: now.Add(nameLife)}
 }

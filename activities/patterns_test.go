@@ -189,7 +189,7 @@ func (r *recording) sshBanner(context.Context, config.Machine) bool {
 	return r.reachable()
 }
 
-func (r *recording) bootID(ctx context.Context, m config.Machine) string {
+func (r *recording) bootID(ctx context.Context, m config.Machine, _ func(*sshClient)) string {
 	if !strings.Contains(r.lines["knows"], "boot_id") || !r.sshBanner(ctx, m) {
 		return ""
 	}

@@ -69,12 +69,13 @@ type question struct {
 	to     netip.Addr
 	socket *echoSocket // over which it went out
 	sent   time.Time
-	answer chan answer // has room, so that no reader waits for whoever asked
+	over   *time.Timer  // ends it; nil where whoever asked does
+	tell   func(answer) // called once, by whoever takes it out of asked; it never waits
 }
 
 type answer struct {
 	echo Echo
-	err  error // the socket is gone: nothing is known
+	err  error // nothing is known: the socket is gone, or it was not sent
 }
 
 // echoSocket is a socket, and the key that its requests carry: replies to another
@@ -89,45 +90,83 @@ type echoSocket struct {
 // address that was asked (RFC 1122, 3.2.2.6; RFC 4443, 4.2): what another host
 // sends, even with our own payload, says nothing of this one.
 func (p *pinger) Echo(ctx context.Context, to netip.Addr) (Echo, error) {
-	q := p.begin(to)
-	defer p.end(q)
+	answers := make(chan answer, 1)
+	q := &question{to: to.Unmap(), tell: func(a answer) { answers <- a }}
+	p.begin(q)
+	defer p.forget(q)
 	unanswered := Echo{From: to.String()}
 	if err := p.send(ctx, q); err != nil {
 		return unanswered, err
 	}
 	select {
-	case a := <-q.answer:
+	case a := <-answers:
 		return a.echo, a.err
 	case <-ctx.Done():
 	}
 	select {
-	case a := <-q.answer: // it was here in time, and this process was late
+	case a := <-answers: // it was here in time, and this process was late
 		return a.echo, a.err
 	default:
 		return unanswered, ctx.Err()
 	}
 }
 
+// Ask is Echo for whoever waits for thousands of machines: no goroutine waits for the
+// reply. It calls tell once, which must not wait itself, with the reply, or when
+// timeout is over. False where it cannot be sent at once; then nothing is told.
+func (p *pinger) Ask(to netip.Addr, timeout time.Duration, tell func(Echo, error)) bool {
+	if !p.pace.Allow() {
+		return false
+	}
+	q := &question{to: to.Unmap(), tell: func(a answer) { tell(a.echo, a.err) }}
+	unanswered := Echo{From: to.String()}
+	end := func(err error) bool {
+		if !p.forget(q) {
+			return false
+		}
+		q.tell(answer{unanswered, err})
+		return true
+	}
+	q.over = time.AfterFunc(timeout, func() { end(context.DeadlineExceeded) })
+	p.begin(q)
+	err := p.sendNow(q)
+	if err == nil {
+		return true
+	}
+	q.over.Stop()
+	if noRoom(err) {
+		return !p.forget(q) // told already, where it could not be taken back
+	}
+	end(err)
+	return true
+}
+
 func newPinger(open func() (echoConn, error)) *pinger {
 	return &pinger{open: open, pace: rate.NewLimiter(pingRate, pingBurst), asked: map[uint64]*question{}}
 }
 
-func (p *pinger) begin(to netip.Addr) *question {
-	q := &question{to: to.Unmap(), answer: make(chan answer, 1)}
+func (p *pinger) begin(q *question) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
 	q.number = p.last
 	p.asked[q.number] = q
-	return q
 }
 
-// end forgets a question; a reply from now on is late. The last one closes the
-// sockets, whose readers end then.
-func (p *pinger) end(q *question) {
+// forget ends a question, and reports whether it was open yet; a reply from now on is
+// late.
+func (p *pinger) forget(q *question) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	_, open := p.asked[q.number]
 	delete(p.asked, q.number)
+	p.rest()
+	return open
+}
+
+// rest closes the sockets, whose readers end then, when no question is open. The lock
+// is held.
+func (p *pinger) rest() {
 	if len(p.asked) > 0 {
 		return
 	}
@@ -233,30 +272,57 @@ func (p *pinger) take(s *echoSocket, m []byte, ttl int, from netip.Addr, at time
 	if !ok || len(reply.data) != echoBytes || [8]byte(reply.data[:8]) != s.key {
 		return
 	}
+	q, sent := p.answered(s, reply, from)
+	if q == nil {
+		return
+	}
+	if q.over != nil {
+		q.over.Stop()
+	}
+	q.tell(answer{echo: Echo{Answered: true, From: q.to.String(), Bytes: len(m), TTL: ttl, RTT: at.Sub(sent)}})
+}
+
+// answered takes the question out that a reply answers, and says when it was sent; a
+// second reply is a duplicate.
+func (p *pinger) answered(s *echoSocket, reply echoMessage, from netip.Addr) (q *question, sent time.Time) {
 	number := binary.BigEndian.Uint64(reply.data[8:])
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q := p.asked[number]
+	q = p.asked[number]
 	if q == nil || q.socket != s || reply.seq != uint16(number) || from.WithZone("") != q.to.WithZone("") { //nolint:gosec // as it was sent
-		return
+		return nil, sent
 	}
-	q.answer <- answer{echo: Echo{Answered: true, From: q.to.String(), Bytes: len(m), TTL: ttl, RTT: at.Sub(q.sent)}}
-	delete(p.asked, number) // a second one is a duplicate
+	delete(p.asked, number)
+	if q.over != nil { // else whoever asked forgets it
+		p.rest()
+	}
+	return q, q.sent
 }
 
 // fail gives a socket up that the kernel has: whoever waits at it learns nothing,
 // and the next question opens another.
 func (p *pinger) fail(s *echoSocket, err error) {
+	// Not wrapped: what the kernel says is about the socket, and not about a machine.
+	lost := errors.New("the ICMP socket is lost: " + err.Error())
+	for _, q := range p.without(s) {
+		if q.over != nil {
+			q.over.Stop()
+		}
+		q.tell(answer{echo: Echo{From: q.to.String()}, err: lost})
+	}
+}
+
+// without takes a socket out, and the questions that went over it.
+func (p *pinger) without(s *echoSocket) (lost []*question) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sockets = slices.DeleteFunc(p.sockets, func(other *echoSocket) bool { return other == s })
 	_ = s.conn.Close()
-	// Not wrapped: what the kernel says is about the socket, and not about a machine.
-	lost := errors.New("the ICMP socket is lost: " + err.Error())
 	for number, q := range p.asked {
 		if q.socket == s {
-			q.answer <- answer{echo: Echo{From: q.to.String()}, err: lost}
+			lost = append(lost, q)
 			delete(p.asked, number)
 		}
 	}
+	return lost
 }

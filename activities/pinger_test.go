@@ -98,6 +98,46 @@ func TestPingsToSilentNeighbours(t *testing.T) {
 	}
 }
 
+// Whoever asks without waiting is told once, of a silent machine when the time is over;
+// where nothing can be sent now, nothing is told.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rooms := []int{2, 0}
+		p := newPinger(func() (echoConn, error) {
+			room := rooms[0]
+			rooms = rooms[1:]
+			return &fullConn{room: room, closed: make(chan struct{})}, nil
+		})
+		shared := &pings{names: newNames(), v4: p}
+		began, told := time.Now(), 0
+		ask := func(host string) bool {
+			return shared.ask(host, 2*time.Second, func(e Echo, err error) {
+				require.NoError(t, err)
+				require.Equal(t, Echo{From: host}, e)
+				require.Equal(t, 2*time.Second, time.Since(began))
+				told++
+			})
+		}
+		require.True(t, ask("10.0.0.1"))
+		require.True(t, ask("10.0.0.2"))
+		require.False(t, ask("10.0.0.3"), "there is no room")
+		require.False(t, ask("machine.example"), "DNS must be asked")
+		require.Len(t, p.asked, 2)
+		pause(t.Context(), time.Minute)
+		require.Equal(t, 2, told)
+		require.Empty(t, p.asked)
+		require.Empty(t, p.sockets)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := newPinger(func() (echoConn, error) { return nil, syscall.EPERM })
+		var said error
+		require.True(t, (&pings{names: newNames(), v4: p}).ask("10.0.0.1", time.Second, func(_ Echo, err error) { said = err }))
+		require.ErrorIs(t, said, syscall.EPERM)
+		pause(t.Context(), time.Minute) // it is told once
+	})
+}
+
 // A name is looked up again when its addresses may have changed, and at once where
 // there was no answer.
 func TestNames(t *testing.T) {
@@ -130,6 +170,6 @@ func TestNames(t *testing.T) {
 		require.ErrorContains(t, err, "server misbehaving")
 		refused = false
 		require10("a.example", 4)
-		require.Len(t, n.known, 1, "b.example is forgotten")
+		require.Len(t, n.hosts, 1, "b.example is forgotten")
 	})
 }

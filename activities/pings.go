@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 // pings asks hosts over the sockets that all of a process share.
@@ -36,6 +37,18 @@ func (p *pings) ping(ctx context.Context, host string) (Echo, error) {
 		failed = errors.Join(failed, notDown(host, err))
 	}
 	return e, failed
+}
+
+// ask is ping without a goroutine that waits, where that can be done: the host has one
+// address, which is known. See pinger.Ask.
+func (p *pings) ask(host string, timeout time.Duration, tell func(Echo, error)) bool {
+	ips := p.names.known(host)
+	return len(ips) == 1 && p.family(ips[0]).Ask(ips[0], timeout, func(e Echo, err error) {
+		if err != nil {
+			err = notDown(host, err)
+		}
+		tell(e, err)
+	})
 }
 
 func (p *pings) family(ip netip.Addr) *pinger {

@@ -49,6 +49,12 @@ func (p *prober) Echo(ctx context.Context, m config.Machine) (Echo, error) {
 	return p.icmp.ping(ctx, m.Addr)
 }
 
+// Ask implements asker.
+func (p *prober) Ask(m config.Machine, tell func(answered bool, err error)) bool {
+	all, ok := p.icmp.(*pings)
+	return ok && m.Probe.Network != "tcp" && all.ask(m.Addr, p.timeout, func(e Echo, err error) { tell(e.Answered, err) })
+}
+
 // probeTCP takes an accepted connection for an answer. A refusal is none: the
 // kernel answers before the service that the inventory names is there.
 func probeTCP(ctx context.Context, host string, port int) (Echo, error) {

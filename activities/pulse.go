@@ -68,7 +68,7 @@ func (c *crowd) join(rank Rank) (leave func()) {
 // cancel, for as long as the command takes whose reply is waited for: that worker is
 // not lost.
 func (a *Activities) startPulse(ctx context.Context, details Progress, rank Rank) (p *pulse, stop func()) {
-	p = &pulse{record: recordProgress, fence: newFence(ctx), details: details}
+	p = &pulse{record: func(ctx context.Context, details Progress) error { return recordProgress(ctx, details) }, fence: newFence(ctx), details: details}
 	return p, a.keepBeating(ctx, p, rank)
 }
 
@@ -153,7 +153,7 @@ const recordLimit = 10 * time.Second
 // recordProgress sends one heartbeat and waits for its answer: without an error the server
 // has stored it. It is tried once, because of two copies one might come late.
 // Outside Temporal there is nobody to tell.
-func recordProgress(ctx context.Context, details Progress) error {
+func recordProgress(ctx context.Context, details any) error {
 	if !activity.IsActivity(ctx) {
 		return nil
 	}

@@ -19,6 +19,8 @@ var sshReboots = []string{"reboot", "shutdown -f -t 3 -r"}
 
 // SSHReboot runs the operating system's own reboot over SSH. Action: Reboot.
 func (a *Activities) SSHReboot(ctx context.Context, in Command) (CommandResult, error) {
+	r := &rebooting{a: a}
+	defer r.hangUp()
 	res, err := a.command(ctx, in, deed{
 		actions: []Action{Reboot},
 		missing: func(m config.Machine) string {
@@ -28,17 +30,41 @@ func (a *Activities) SSHReboot(ctx context.Context, in Command) (CommandResult, 
 			return ""
 		},
 		needsUp: true,
-		send:    a.sshReboot,
+		keep:    r.keep,
+		send:    r.send,
 	})
 	return res, fail(err)
 }
 
-// sshReboot asks in the first way that is taken. The second is tried after a
+// rebooting is one call of SSHReboot.
+type rebooting struct {
+	a      *Activities
+	m      config.Machine
+	ready  func() error
+	fenced bool // ready said no
+	client *sshClient
+	kept   bool // client is the baseline's login, which is not known to take one more command
+}
+
+// keep takes over the login over which the boot ID was read.
+func (r *rebooting) keep(c *sshClient) {
+	r.hangUp()
+	r.client, r.kept = c, true
+}
+
+func (r *rebooting) hangUp() {
+	if r.client != nil {
+		_ = r.client.Close()
+	}
+	r.client, r.kept = nil, false
+}
+
+// send asks in the first way that is taken. The second is tried after a
 // refusal of the first, over the same connection, and after a timeout that is
 // known to have sent nothing, over a new one: some servers hang on the first.
-func (a *Activities) sshReboot(ctx context.Context, m config.Machine, _ Action, ready func() error) (string, error) {
-	r := &rebooting{a: a, m: m, ready: ready}
+func (r *rebooting) send(ctx context.Context, m config.Machine, _ Action, ready func() error) (string, error) {
 	defer r.hangUp()
+	r.m, r.ready, r.fenced = m, ready, false
 	first, second := sshReboots[0], sshReboots[1]
 	err := r.try(ctx, first)
 	if err == nil || MeaningOf(err) == Unknown {
@@ -66,41 +92,39 @@ func (a *Activities) sshReboot(ctx context.Context, m config.Machine, _ Action, 
 	}
 }
 
-// rebooting is one call of sshReboot.
-type rebooting struct {
-	a      *Activities
-	m      config.Machine
-	ready  func() error
-	fenced bool // ready said no
-	client *sshClient
-}
-
-func (r *rebooting) hangUp() {
-	if r.client != nil {
-		_ = r.client.Close()
+// try runs one command, over the login that there is, or a new one. A server that does
+// not take a second session over the baseline's has been sent nothing.
+func (r *rebooting) try(ctx context.Context, cmd string) error {
+	if r.kept {
+		r.kept = false
+		r.client.renew(r.a.Config.Devices.SSHTimeout.D())
+		if asked, err := r.run(ctx, cmd); asked || ctx.Err() != nil {
+			return err
+		}
+		r.hangUp()
 	}
-	r.client = nil
-}
-
-// try runs one command, on a new connection if there is none.
-func (r *rebooting) try(ctx context.Context, cmd string) (err error) {
 	if r.client == nil {
+		var err error
 		if r.client, err = r.a.sshDial(ctx, r.m); err != nil {
 			return err
 		}
 	}
+	_, err := r.run(ctx, cmd)
+	return err
+}
+
+// run runs one command over the login; asked says that it came as far as to ask ready.
+func (r *rebooting) run(ctx context.Context, cmd string) (asked bool, err error) {
 	err = sshReboot(ctx, r.client, cmd, func() error {
+		asked = true
 		err := r.ready()
 		r.fenced = err != nil
 		return err
 	})
-	if r.fenced {
-		return err
+	if !r.fenced && err != nil && MeaningOf(err) == NotSent && r.client.silent() {
+		err = notSent("ssh: %s: %w: %w", cmd, errSilent, err)
 	}
-	if err != nil && MeaningOf(err) == NotSent && r.client.silent() {
-		return notSent("ssh: %s: %w: %w", cmd, errSilent, err)
-	}
-	return err
+	return asked, err
 }
 
 // sshReboot runs one command. A machine that goes down takes the connection
@@ -178,8 +202,9 @@ const bootIDBytes = 128
 
 // bootID asks the machine for its boot ID, "" if it cannot be had now. Only an
 // account that is known to have roller's own ForceCommand is asked: another
-// may run reboot whatever it was asked.
-func (a *Activities) bootID(ctx context.Context, m config.Machine) string {
+// may run reboot whatever it was asked. Where it was read, keep takes the login over,
+// unless it is nil.
+func (a *Activities) bootID(ctx context.Context, m config.Machine, keep func(*sshClient)) string {
 	if m.SSH == nil || !m.SSH.BootID {
 		return ""
 	}
@@ -187,7 +212,16 @@ func (a *Activities) bootID(ctx context.Context, m config.Machine) string {
 	if err != nil {
 		return ""
 	}
-	defer func() { _ = client.Close() }()
+	id := readBootID(ctx, client)
+	if id != "" && keep != nil {
+		keep(client)
+	} else {
+		_ = client.Close()
+	}
+	return id
+}
+
+func readBootID(ctx context.Context, client *sshClient) string {
 	exit, out, _, err := sshExec(ctx, client, "boot_id", bootIDBytes+1, atAnyTime)
 	id := strings.TrimSpace(out)
 	if err != nil || exit != 0 || len(out) > bootIDBytes || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {

@@ -27,7 +27,14 @@ var errSilent = errors.New("timeout")
 // deadline.
 type sshClient struct {
 	*ssh.Client
+	conn     net.Conn
 	deadline time.Time
+}
+
+// renew gives what is asked next as long as what was asked first had.
+func (c *sshClient) renew(timeout time.Duration) {
+	c.deadline = time.Now().Add(timeout)
+	_ = c.conn.SetDeadline(c.deadline)
 }
 
 // silent reports whether the time for an answer is over.
@@ -124,9 +131,9 @@ func (l *login) run(ctx context.Context, conn net.Conn) (*sshClient, error) {
 		_ = conn.Close()
 		return nil, l.explain(err, over(deadline))
 	}
-	deadline = time.Now().Add(l.timeout)
-	_ = conn.SetDeadline(deadline)
-	return &sshClient{ssh.NewClient(c, chans, reqs), deadline}, nil
+	client := &sshClient{Client: ssh.NewClient(c, chans, reqs), conn: conn}
+	client.renew(l.timeout)
+	return client, nil
 }
 
 // explain gives a failed handshake its meaning. Nothing was sent in any case.

@@ -39,7 +39,7 @@ func TestSSHByABastion(t *testing.T) {
 	sent, err := r.sshReboot(t.Context(), p.Machine, Reboot, always)
 	require.NoError(t, err)
 	require.Equal(t, "reboot", sent)
-	require.Equal(t, "boot-1", r.bootID(t.Context(), p.Machine))
+	require.Equal(t, "boot-1", r.bootID(t.Context(), p.Machine, nil))
 	require.True(t, r.sshBanner(t.Context(), p.Machine))
 	require.Nil(t, r.hold(t.Context(), p.Machine), "the bastion's kernel would answer for it")
 	require.Equal(t, []string{"reboot", "boot_id"}, p.commands())

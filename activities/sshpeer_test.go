@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -178,3 +179,8 @@ func newSSHRig(t *testing.T) *rig {
 }
 
 func always() error { return nil }
+
+// sshReboot is what SSHReboot does without a baseline's login.
+func (a *Activities) sshReboot(ctx context.Context, m config.Machine, action Action, ready func() error) (string, error) {
+	return (&rebooting{a: a}).send(ctx, m, action, ready)
+}

@@ -217,3 +217,62 @@ func TestSSHFenceBeforeTheSecondCommand(t *testing.T) {
 	require.ErrorContains(t, err, "too late")
 	require.Equal(t, []string{"reboot"}, p.commands())
 }
+
+// The reboot goes over the baseline's login, where the server takes a second session
+// over it, and over a new one where it does not: nothing has been sent by then.
+func TestSSHOneLogin(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		second  func(c net.Conn, ch ssh.NewChannel) // in place of taking the baseline's second session
+		exec    func(c net.Conn, r *ssh.Request)    // in place of taking the reboot
+		late    time.Duration                       // from the baseline to the command
+		conns   int32
+		meaning Meaning
+	}{
+		"one login":          {conns: 1},
+		"it refuses":         {second: func(_ net.Conn, ch ssh.NewChannel) { _ = ch.Reject(ssh.Prohibited, "no more sessions") }, conns: 2},
+		"it closes":          {second: func(c net.Conn, _ ssh.NewChannel) { _ = c.Close() }, conns: 2},
+		"it hangs":           {second: func(net.Conn, ssh.NewChannel) {}, conns: 2},
+		"its time is over":   {late: 1500 * time.Millisecond, conns: 2},
+		"it has time again":  {late: 700 * time.Millisecond, exec: func(_ net.Conn, r *ssh.Request) { <-time.After(700 * time.Millisecond); _ = r.Reply(true, nil) }, conns: 1},
+		"the answer is lost": {exec: func(c net.Conn, _ *ssh.Request) { _ = c.Close() }, conns: 1, meaning: Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newSSHRig(t)
+			r.Config.Devices.SSHTimeout = config.Duration(time.Second)
+			var conns, sessions atomic.Int32
+			var p *sshPeer
+			p = newSSHPeer(t, r, shape{
+				conn: func(c net.Conn) net.Conn { conns.Add(1); return c },
+				open: func(conn net.Conn, ch ssh.NewChannel) {
+					if sessions.Add(1) == 2 && c.second != nil {
+						c.second(conn, ch)
+						return
+					}
+					exec := shape{}
+					if sessions.Load() > 1 {
+						exec.exec = c.exec
+					}
+					p.session(conn, ch, exec)
+				},
+			})
+			r.knows(t, p.known())
+			p.SSH.BootID = true
+			reboot := &rebooting{a: r.Activities}
+			defer reboot.hangUp()
+			require.Equal(t, "boot-1", r.bootID(t.Context(), p.Machine, reboot.keep))
+			time.Sleep(c.late)
+			sent, err := reboot.send(t.Context(), p.Machine, Reboot, always)
+			require.Equal(t, "reboot", sent)
+			require.Equal(t, []string{"boot_id", "reboot"}, p.commands())
+			require.Equal(t, c.conns, conns.Load())
+			if c.meaning != "" {
+				require.Equal(t, c.meaning, MeaningOf(err), "%v", err)
+				return
+			}
+			require.NoError(t, err)
+			require.Nil(t, reboot.client, "nothing holds the login while the machine restarts")
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -22,14 +23,15 @@ type waiter struct {
 	closed bool // it answers probes, but shows no SSH banner
 	err    error
 
-	probed   chan waitProbe
-	begun    int       // probes
-	pending  int       // probes whose end has not been taken
-	newest   int       // number of the newest probe that was answered
-	answered bool      // the newest probe was
-	answers  int       // since it was silent last
-	lookedAt time.Time // when it was last asked for more than an answer: one sent before says nothing new
-	overtime bool      // the time is over, but the last probes are not
+	probed   chan waitProbe // has room for all that are pending
+	begun    int            // probes
+	pending  int            // probes whose end has not been taken
+	newest   int            // number of the newest probe that was answered
+	answered bool           // the newest probe was
+	answers  int            // since it was silent last
+	lookedAt time.Time      // when it was last asked for more than an answer: one sent before says nothing new
+	overtime bool           // the time is over, but the last probes are not
+	beating  atomic.Bool    // a heartbeat is under way
 }
 
 // waitProbe is what became of one probe of a wait.
@@ -46,15 +48,16 @@ type waitProbe struct {
 // probe: of a machine that is up nobody needs to know for how long it would have been
 // waited for.
 func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
+	l := w.a.Config.Ladder
 	over := time.NewTimer(time.Until(p.Until))
 	beats := time.NewTicker(heartbeatEvery(ctx))
-	probes := time.NewTicker(w.a.Config.Ladder.ProbeInterval.D())
+	probes := time.NewTicker(l.ProbeInterval.D())
 	defer func() { over.Stop(); beats.Stop(); probes.Stop() }()
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer running.Wait()
 	defer cancel()
-	w.probed = make(chan waitProbe)
+	w.probed = make(chan waitProbe, 2+l.ProbeTimeout.D()/l.ProbeInterval.D())
 	w.probe(ctx, &running)
 	for !w.overtime || w.pending > 0 {
 		select {
@@ -66,10 +69,10 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 			w.overtime = true
 			probes.Stop()
 		case <-beats.C:
-			beat(ctx, p)
+			w.beat(ctx, &running, p)
 		case <-probes.C:
 			if w.begun == 1 {
-				beat(ctx, p)
+				w.beat(ctx, &running, p)
 			}
 			w.probe(ctx, &running)
 		case probed := <-w.probed:
@@ -85,17 +88,31 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 	return w.giveUp(ctx)
 }
 
+// probe sends one probe, but not where this process is so late that it has yet to take
+// more than can be under way.
 func (w *waiter) probe(ctx context.Context, running *sync.WaitGroup) {
+	if w.pending == cap(w.probed) {
+		return
+	}
 	w.begun++
 	w.pending++
-	p := waitProbe{number: w.begun, at: time.Now()}
-	running.Go(func() {
-		p.answered, p.err = w.a.Prober.Probe(ctx, w.m)
-		select {
-		case w.probed <- p:
-		case <-ctx.Done():
-		}
-	})
+	number, at := w.begun, time.Now()
+	tell := func(answered bool, err error) { w.probed <- waitProbe{number, at, answered, err} }
+	if p, ok := w.a.Prober.(asker); ok && p.Ask(w.m, tell) {
+		return
+	}
+	running.Go(func() { tell(w.a.Prober.Probe(ctx, w.m)) })
+}
+
+// beat sends a heartbeat aside, unless the one before has not been answered yet. The
+// SDK's own would need a goroutine with a timer for each machine that is waited for.
+func (w *waiter) beat(ctx context.Context, running *sync.WaitGroup, p waitProgress) {
+	if w.beating.CompareAndSwap(false, true) {
+		running.Go(func() {
+			defer w.beating.Store(false)
+			_ = recordProgress(ctx, p) // whether it was heard shows in ctx
+		})
+	}
 }
 
 // take takes the end of one probe, and reports whether the machine is up.

@@ -46,3 +46,62 @@ func TestAwaitUpSeesAtOnce(t *testing.T) {
 		require.Equal(t, 10001*time.Millisecond, time.Since(n.began))
 	})
 }
+
+// quietly is a prober that is asked without waiting.
+type quietly struct {
+	Prober
+	asked int
+	ask   func(number int, tell func(bool, error)) bool
+}
+
+func (q *quietly) Ask(_ config.Machine, tell func(bool, error)) bool {
+	q.asked++
+	return q.ask(q.asked, tell)
+}
+
+// A wait needs no goroutine for a probe that is not answered yet, takes what it is told
+// whenever that comes, and asks no more than can be under way.
+func TestAwaitUpAsks(t *testing.T) {
+	t.Parallel()
+	wait := func(t *testing.T, ask func(number int, tell func(bool, error)) bool) (*quietly, Sight) {
+		t.Helper()
+		a, n := blindBench(t)
+		n.up["machine"] = []time.Duration{0}
+		q := &quietly{Prober: a.Prober, ask: ask}
+		a.Prober = q
+		sight, err := a.AwaitUp(t.Context(), Watch{Machine: machineOne.Name, Timeout: config.Duration(20*time.Second + time.Nanosecond)})
+		require.NoError(t, err)
+		return q, sight
+	}
+	inBubble(t, "it is told later", func(t *testing.T) {
+		q, sight := wait(t, func(number int, tell func(bool, error)) bool {
+			time.AfterFunc(500*time.Millisecond, func() { tell(number > 5, nil) })
+			return true
+		})
+		require.True(t, sight.Up)
+		require.Equal(t, 8, q.asked, "three answers, as it takes to call a machine down")
+	})
+	inBubble(t, "it is told at once", func(t *testing.T) {
+		q, sight := wait(t, func(_ int, tell func(bool, error)) bool {
+			tell(true, nil)
+			return true
+		})
+		require.True(t, sight.Up)
+		require.Equal(t, 3, q.asked)
+	})
+	inBubble(t, "that cannot be done now", func(t *testing.T) {
+		q, sight := wait(t, func(int, func(bool, error)) bool { return false })
+		require.False(t, sight.Up)
+		require.Equal(t, 21, q.asked)
+		require.Contains(t, sight.Evidence, "21 of 21 probes unanswered", "each was made by the other way")
+	})
+	inBubble(t, "this process is late", func(t *testing.T) {
+		late := time.Now().Add(9500 * time.Millisecond)
+		q, sight := wait(t, func(_ int, tell func(bool, error)) bool {
+			time.AfterFunc(time.Until(late), func() { tell(true, nil) })
+			return true
+		})
+		require.True(t, sight.Up)
+		require.Equal(t, 2+2+1, q.asked, "PROBE_TIMEOUT / PROBE_INTERVAL and two, and one after those were told")
+	})
+}

@@ -16,6 +16,13 @@ type Prober interface {
 	Probe(ctx context.Context, m config.Machine) (bool, error)
 }
 
+// asker is a Prober that needs no goroutine for each probe that is not answered yet.
+type asker interface {
+	// Ask is Probe, and calls tell once with what that returns. It does not wait,
+	// nor may tell. False where that cannot be done now; then nothing was sent.
+	Ask(m config.Machine, tell func(answered bool, err error)) bool
+}
+
 // pattern judges a machine by its probes alone. It has no clock and does no
 // I/O: it is fed with samples in the order in which the probes were sent.
 //
