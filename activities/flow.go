@@ -67,7 +67,13 @@ func (a *Activities) command(ctx context.Context, in Command, d deed) (CommandRe
 	t.place = a.newPlace(ctx, m, d.protocol, in.Action, &t.progress)
 	t.pulse, stop = a.startPulse(ctx, t.progress, t.place.ask.Rank)
 	defer stop()
-	t.place.tell = func() { _ = t.pulse.set(ctx, t.progress) }
+	t.place.tell = func() {
+		if t.place.ask.Rank >= BulkRank {
+			t.pulse.note(t.progress) // the next heartbeat says it
+			return
+		}
+		_ = t.pulse.set(ctx, t.progress)
+	}
 	ctx = withPlace(ctx, t.place)
 	defer t.place.release()
 	defer func() { t.held.close() }()

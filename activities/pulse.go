@@ -63,7 +63,8 @@ func (c *crowd) join(rank Rank) (leave func()) {
 	return func() { c.size.Add(-1) }
 }
 
-// startPulse begins with what lasts longer than a moment: of a worker that is lost
+// startPulse begins with what lasts longer than a moment, and of a bulk job with what
+// lasts as long as it may take to learn of a cancel: of a worker that is lost
 // before its first word it is known that it has sent nothing. It goes on after a
 // cancel, for as long as the command takes whose reply is waited for: that worker is
 // not lost.
@@ -78,7 +79,11 @@ func (a *Activities) keepBeating(ctx context.Context, p *pulse, rank Rank) (stop
 	leave := a.bulk.join(rank)
 	var ticking sync.WaitGroup
 	ticking.Go(func() {
-		pause(running, min(tellAfter, heartbeatEvery(ctx)))
+		first := tellAfter
+		if rank >= BulkRank { // a thousand that look at dark machines for some seconds have nothing to say
+			first = a.bulk.every(heartbeatEvery(ctx), rank)
+		}
+		pause(running, min(first, heartbeatEvery(ctx)))
 		tick := func(ctx context.Context) {
 			for ctx.Err() == nil {
 				p.beat(ctx)

@@ -21,7 +21,7 @@ const holderMemo = "holder"
 // holder is over, and did not give it back, is given back for it: its worker is
 // gone, and a dark machine may wait for the device.
 func (t *Turns) outwait(ctx context.Context, l *line, ask workflows.TurnAsk, run string) {
-	if t.ended(ctx, ask.Device, run, l.untilLook(run)) || ctx.Err() != nil {
+	if t.ended(ctx, ask.Device, run, l.untilLook()) || ctx.Err() != nil {
 		return
 	}
 	l.looked()

@@ -21,6 +21,7 @@ type line struct {
 	why     string             // what Temporal said instead of a turn
 	rival   string             // the run that had the device last, seen from here
 	since   time.Time          // when it was first met, or looked at
+	told    workflows.Rank     // the best that was announced to it from here
 }
 
 // waiter is one that waits.
@@ -99,15 +100,33 @@ func (l *line) rank() workflows.Rank {
 	return l.waiting[0].ask.Rank
 }
 
-// untilLook is when it is time to look whether the holder of another's run lives.
-// The time goes on while who waits changes: one attempt may wait for less.
-func (l *line) untilLook(run string) time.Duration {
+// meet takes note of the run that has the device.
+func (l *line) meet(run string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.rival != run {
-		l.rival, l.since = run, time.Now()
+		l.rival, l.since, l.told = run, time.Now(), workflows.BulkRank
 	}
+}
+
+// untilLook is when it is time to look whether the holder of another's run lives.
+// The time goes on while who waits changes: one attempt may wait for less.
+func (l *line) untilLook() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return turnLook - time.Since(l.since)
+}
+
+// announce reports whether the run that has the device is to be told of a rank that
+// waits for it here.
+func (l *line) announce(rank workflows.Rank) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rival == "" || rank >= l.told {
+		return false
+	}
+	l.told = rank
+	return true
 }
 
 // looked begins the time until the next look.

@@ -33,9 +33,9 @@ const (
 	// turnStale is how old a turn of this process's own may be when it is found
 	// to have been given: with an older one too little of the lease is left.
 	turnStale = 10 * time.Second
-	// headStart is how much later each rank asks for a device that has become free
-	// than the rank before it, which may wait for it in another worker.
-	headStart = 100 * time.Millisecond
+	// headStart is how much later than a better rank that waits in another worker each
+	// rank asks for a device that has become free.
+	headStart = 200 * time.Millisecond
 	// timedRest is the least interval that Temporal's timer waits for: its timers are up
 	// to a second late (history.timerProcessorMaxTimeShift), which is most of a shorter
 	// one, for each command to a device. The holder waits for those itself.
@@ -84,6 +84,8 @@ func (t *Turns) Take(ctx context.Context, ask workflows.TurnAsk) (workflows.Held
 	w := &waiter{ask: ask, turn: make(chan workflows.HeldTurn, 1)}
 	if l.join(w) {
 		go t.serve(l) //nolint:contextcheck // for all who wait, of whom each may leave
+	} else {
+		t.track(func() { t.announce(context.WithoutCancel(ctx), l, ask) })
 	}
 	select {
 	case turn := <-w.turn:
@@ -130,8 +132,10 @@ func (t *Turns) askFor(ctx context.Context, l *line, w *waiter) {
 		}
 	default:
 		l.say("others were before it")
+		l.meet(rival)
+		t.announce(ctx, l, w.ask)
 		t.outwait(ctx, l, w.ask, rival)
-		pause(ctx, time.Duration(l.rank())*headStart)
+		t.yield(ctx, l, w.ask, rival)
 	}
 }
 
@@ -165,16 +169,26 @@ func (t *Turns) ask(ctx context.Context, l *line, ask workflows.TurnAsk, request
 func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnCall)
 	defer cancel()
+	start, err := t.request(ask, request)
+	if err != nil {
+		return "", err
+	}
+	answer, err := t.client.WorkflowService().StartWorkflowExecution(ctx, start)
+	return answer.GetRunId(), err
+}
+
+// request describes a turn to Temporal.
+func (t *Turns) request(ask workflows.TurnAsk, request string) (*workflowservice.StartWorkflowExecutionRequest, error) {
 	in := workflows.TurnInput{Interval: config.Duration(ask.Interval - ownRest(ask))}
 	input, err := converter.GetDefaultDataConverter().ToPayloads(in)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	holder, err := converter.GetDefaultDataConverter().ToPayload(ask.Holder)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	answer, err := t.client.WorkflowService().StartWorkflowExecution(ctx, &workflowservice.StartWorkflowExecutionRequest{
+	return &workflowservice.StartWorkflowExecutionRequest{
 		Namespace: t.namespace, RequestId: request,
 		WorkflowId:   workflows.DeviceID(ask.Device),
 		WorkflowType: &commonpb.WorkflowType{Name: workflows.TurnType},
@@ -188,8 +202,7 @@ func (t *Turns) start(ctx context.Context, ask workflows.TurnAsk, request string
 		WorkflowIdReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowIdConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		Priority:                 &commonpb.Priority{PriorityKey: turnPriority},
-	})
-	return answer.GetRunId(), err
+	}, nil
 }
 
 // held makes a run the caller's turn.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -120,6 +121,8 @@ func TestTurns(t *testing.T) {
 		"devices do not wait for each other":  otherDevice,
 		"a person before a bulk job":          clickFirst,
 		"a person in another process":         clickElsewhere,
+		"a person behind a bulk job there":    clickJoinsElsewhere,
+		"announcing takes no device":          announcesToNobody,
 		"the lease ends a lost turn":          leaseEnds,
 		"who leaves the line holds nothing":   leaves,
 		"a lost answer is found":              lostAnswer,
@@ -203,6 +206,9 @@ func inLine(t *testing.T, held workflows.HeldTurn, asks []workflows.TurnAsk, of 
 			defer l.mu.Unlock()
 			return slices.ContainsFunc(l.waiting, func(w *waiter) bool { return w.ask == ask })
 		}, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool {
+			return ask.Rank == workflows.BulkRank || of[i].announced(t.Context(), ask, "") <= ask.Rank
+		}, time.Minute, 10*time.Millisecond)
 	}
 	held.Release()
 	all.Wait()
@@ -236,6 +242,46 @@ func clickElsewhere(t *testing.T, w *world) {
 	bulk.Rank = workflows.BulkRank
 	got := inLine(t, take(t, a, bulk), []workflows.TurnAsk{bulk, click}, []*Turns{a, b})
 	require.Equal(t, []int{1, 0}, got)
+}
+
+// A click goes first also where it joins a line in which a bulk job was first, and
+// nobody waits for what is not announced.
+func clickJoinsElsewhere(t *testing.T, w *world) {
+	a, b := w.process(t, nil), w.process(t, nil)
+	bulk, click := at("joined"), at("joined")
+	bulk.Rank = workflows.BulkRank
+	held := take(t, a, bulk)
+	run := a.lastTurn(t, bulk)
+	require.Equal(t, workflows.BulkRank, a.announced(t.Context(), bulk, run))
+	got := inLine(t, held, []workflows.TurnAsk{bulk, bulk, click}, []*Turns{a, b, b})
+	require.Equal(t, 2, got[0])
+	require.Equal(t, workflows.ClickRank, a.announced(t.Context(), bulk, run))
+	require.Equal(t, workflows.DarkRank, a.announced(t.Context(), bulk, uuid.NewString()), "what cannot be found out may be anything")
+}
+
+// An announcement never takes a device: where no turn is open it starts none, and where
+// the server has forgotten all of them, what it starts ends by itself.
+func announcesToNobody(t *testing.T, w *world) {
+	p, ask := w.process(t, nil), at("nobody's")
+	l := p.line(ask.Device)
+	l.meet("a run that is over")
+	p.announce(t.Context(), l, ask)
+	begun := time.Now()
+	take(t, p, ask).Release()
+	require.Less(t, time.Since(begun), ask.Lease)
+	_ = p.client.GetWorkflow(t.Context(), workflows.DeviceID(ask.Device), "").Get(t.Context(), nil)
+	before := p.lastTurn(t, ask)
+	l.meet("another that is over")
+	p.announce(t.Context(), l, ask)
+	require.Equal(t, before, p.lastTurn(t, ask))
+}
+
+// lastTurn is the run that has the device, or had it last.
+func (t *Turns) lastTurn(tt *testing.T, ask workflows.TurnAsk) string {
+	tt.Helper()
+	turn, err := t.client.DescribeWorkflowExecution(tt.Context(), workflows.DeviceID(ask.Device), "")
+	require.NoError(tt, err)
+	return turn.GetWorkflowExecutionInfo().GetExecution().GetRunId()
 }
 
 func leaseEnds(t *testing.T, w *world) {
