@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mozilla-platform-ops/roller/config"
@@ -31,7 +30,13 @@ type waiter struct {
 	answers  int            // since it was silent last
 	lookedAt time.Time      // when it was last asked for more than an answer: one sent before says nothing new
 	overtime bool           // the time is over, but the last probes are not
-	beating  atomic.Bool    // a heartbeat is under way
+
+	record  func(ctx context.Context, details any) error // sends one heartbeat
+	limit   time.Duration                                // the heartbeat timeout
+	beat    waitProgress
+	heard   chan bool // whether the server has the heartbeat that is under way
+	beating bool
+	beatAt  time.Time // when the newest was sent that the server has, or the one under way
 }
 
 // waitProbe is what became of one probe of a wait.
@@ -57,6 +62,7 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer running.Wait()
 	defer cancel()
+	w.record, w.limit, w.beat, w.heard = recordProgress, heartbeatTimeout(ctx), p, make(chan bool, 1)
 	w.probed = make(chan waitProbe, 2+l.ProbeTimeout.D()/l.ProbeInterval.D())
 	w.probe(ctx, &running)
 	for !w.overtime || w.pending > 0 {
@@ -69,10 +75,12 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 			w.overtime = true
 			probes.Stop()
 		case <-beats.C:
-			w.beat(ctx, &running, p)
+			w.tell(ctx, &running)
+		case heard := <-w.heard:
+			w.told(heard)
 		case <-probes.C:
 			if w.begun == 1 {
-				w.beat(ctx, &running, p)
+				w.tell(ctx, &running)
 			}
 			w.probe(ctx, &running)
 		case probed := <-w.probed:
@@ -104,14 +112,22 @@ func (w *waiter) probe(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { tell(w.a.Prober.Probe(ctx, w.m)) })
 }
 
-// beat sends a heartbeat aside, unless the one before has not been answered yet. The
+// tell sends a heartbeat aside, if one is due: two in the time after which the server
+// gives this attempt up, and another one soon where it may not have one of them. The
 // SDK's own would need a goroutine with a timer for each machine that is waited for.
-func (w *waiter) beat(ctx context.Context, running *sync.WaitGroup, p waitProgress) {
-	if w.beating.CompareAndSwap(false, true) {
-		running.Go(func() {
-			defer w.beating.Store(false)
-			_ = recordProgress(ctx, p) // whether it was heard shows in ctx
-		})
+func (w *waiter) tell(ctx context.Context, running *sync.WaitGroup) {
+	if w.beating || time.Since(w.beatAt) < w.limit*3/8 { // it is asked each quarter
+		return
+	}
+	w.beating, w.beatAt = true, time.Now()
+	running.Go(func() { w.heard <- w.record(ctx, w.beat) == nil })
+}
+
+// told takes the answer to a heartbeat; where there was none, another is due.
+func (w *waiter) told(heard bool) {
+	w.beating = false
+	if !heard {
+		w.beatAt = time.Time{}
 	}
 }
 

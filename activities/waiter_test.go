@@ -1,7 +1,11 @@
 package activities
 
 import (
+	"context"
+	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -103,5 +107,42 @@ func TestAwaitUpAsks(t *testing.T) {
 		})
 		require.True(t, sight.Up)
 		require.Equal(t, 2+2+1, q.asked, "PROBE_TIMEOUT / PROBE_INTERVAL and two, and one after those were told")
+	})
+}
+
+// A wait sends two heartbeats in the time after which it is given up, one at a time, and
+// another one soon where one was lost.
+func TestWaitBeats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const limit = time.Minute
+		var sent []time.Duration
+		began, lost, slow := time.Now(), 2, 3 // numbers of heartbeats
+		w := &waiter{limit: limit, heard: make(chan bool, 1), record: func(ctx context.Context, _ any) error {
+			sent = append(sent, time.Since(began))
+			switch len(sent) {
+			case lost:
+				return errors.New("lost")
+			case slow:
+				pause(ctx, limit/3)
+			}
+			return nil
+		}}
+		var running sync.WaitGroup
+		for range 12 {
+			w.tell(t.Context(), &running)
+			end := time.After(limit / 4)
+			for waiting := true; waiting; {
+				select {
+				case heard := <-w.heard:
+					w.told(heard)
+				case <-end:
+					waiting = false
+				}
+			}
+		}
+		running.Wait()
+		q := limit / 4
+		require.Equal(t, []time.Duration{0, 2 * q, 3 * q, 5 * q, 7 * q, 9 * q, 11 * q}, sent)
 	})
 }
