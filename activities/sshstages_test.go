@@ -262,7 +262,7 @@ func TestSSHOneLogin(t *testing.T) {
 			reboot := &rebooting{a: r.Activities}
 			defer reboot.hangUp()
 			require.Equal(t, "boot-1", r.bootID(t.Context(), p.Machine, reboot.keep))
-			time.Sleep(c.late)
+			pause(t.Context(), c.late)
 			sent, err := reboot.send(t.Context(), p.Machine, Reboot, always)
 			require.Equal(t, "reboot", sent)
 			require.Equal(t, []string{"boot_id", "reboot"}, p.commands())
