@@ -92,7 +92,7 @@ type echoSocket struct {
 func (p *pinger) Echo(ctx context.Context, to netip.Addr) (Echo, error) {
 	answers := make(chan answer, 1)
 	q := &question{to: to.Unmap(), tell: func(a answer) { answers <- a }}
-	p.begin(q)
+	p.begin(q, 0, nil)
 	defer p.forget(q)
 	unanswered := Echo{From: to.String()}
 	if err := p.send(ctx, q); err != nil {
@@ -127,10 +127,10 @@ func (p *pinger) Ask(to netip.Addr, timeout time.Duration, tell func(Echo, error
 		q.tell(answer{unanswered, err})
 		return true
 	}
-	q.over = time.AfterFunc(timeout, func() { end(context.DeadlineExceeded) })
-	p.begin(q)
+	p.begin(q, timeout, func() { end(context.DeadlineExceeded) })
 	err := p.sendNow(q)
 	if err == nil {
+		p.rest() // it may be over by now, if this process was held up
 		return true
 	}
 	q.over.Stop()
@@ -145,28 +145,33 @@ func newPinger(open func() (echoConn, error)) *pinger {
 	return &pinger{open: open, pace: rate.NewLimiter(pingRate, pingBurst), asked: map[uint64]*question{}}
 }
 
-func (p *pinger) begin(q *question) {
+// begin opens a question, which is over by itself after a while where over is not nil.
+func (p *pinger) begin(q *question, while time.Duration, over func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
 	q.number = p.last
 	p.asked[q.number] = q
+	if over != nil {
+		q.over = time.AfterFunc(while, over)
+	}
 }
 
 // forget ends a question, and reports whether it was open yet; a reply from now on is
 // late.
 func (p *pinger) forget(q *question) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	_, open := p.asked[q.number]
 	delete(p.asked, q.number)
+	p.mu.Unlock()
 	p.rest()
 	return open
 }
 
-// rest closes the sockets, whose readers end then, when no question is open. The lock
-// is held.
+// rest closes the sockets, whose readers end then, when no question is open.
 func (p *pinger) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(p.asked) > 0 {
 		return
 	}
@@ -276,8 +281,9 @@ func (p *pinger) take(s *echoSocket, m []byte, ttl int, from netip.Addr, at time
 	if q == nil {
 		return
 	}
-	if q.over != nil {
+	if q.over != nil { // else whoever asked forgets it
 		q.over.Stop()
+		p.rest()
 	}
 	q.tell(answer{echo: Echo{Answered: true, From: q.to.String(), Bytes: len(m), TTL: ttl, RTT: at.Sub(sent)}})
 }
@@ -293,9 +299,6 @@ func (p *pinger) answered(s *echoSocket, reply echoMessage, from netip.Addr) (q 
 		return nil, sent
 	}
 	delete(p.asked, number)
-	if q.over != nil { // else whoever asked forgets it
-		p.rest()
-	}
 	return q, q.sent
 }
 
@@ -310,6 +313,7 @@ func (p *pinger) fail(s *echoSocket, err error) {
 		}
 		q.tell(answer{echo: Echo{From: q.to.String()}, err: lost})
 	}
+	p.rest()
 }
 
 // without takes a socket out, and the questions that went over it.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -110,22 +111,26 @@ func TestAsk(t *testing.T) {
 			return &fullConn{room: room, closed: make(chan struct{})}, nil
 		})
 		shared := &pings{names: newNames(), v4: p}
-		began, told := time.Now(), 0
+		began := time.Now()
+		var told atomic.Int32
 		ask := func(host string) bool {
 			return shared.ask(host, 2*time.Second, func(e Echo, err error) {
 				require.NoError(t, err)
 				require.Equal(t, Echo{From: host}, e)
 				require.Equal(t, 2*time.Second, time.Since(began))
-				told++
+				told.Add(1)
 			})
 		}
 		require.True(t, ask("10.0.0.1"))
 		require.True(t, ask("10.0.0.2"))
 		require.False(t, ask("10.0.0.3"), "there is no room")
 		require.False(t, ask("machine.example"), "DNS must be asked")
+		p.mu.Lock()
 		require.Len(t, p.asked, 2)
+		p.mu.Unlock()
 		pause(t.Context(), time.Minute)
-		require.Equal(t, 2, told)
+		synctest.Wait()
+		require.EqualValues(t, 2, told.Load())
 		require.Empty(t, p.asked)
 		require.Empty(t, p.sockets)
 	})

@@ -98,7 +98,7 @@ func (r *rebooting) try(ctx context.Context, cmd string) error {
 	if r.kept {
 		r.kept = false
 		r.client.renew(r.a.Config.Devices.SSHTimeout.D())
-		if asked, err := r.run(ctx, cmd); asked || ctx.Err() != nil {
+		if asked, err := r.run(ctx, cmd); asked {
 			return err
 		}
 		r.hangUp()

@@ -22,6 +22,7 @@ type waiter struct {
 	closed bool // it answers probes, but shows no SSH banner
 	err    error
 
+	running  sync.WaitGroup
 	probed   chan waitProbe // has room for all that are pending
 	begun    int            // probes
 	pending  int            // probes whose end has not been taken
@@ -58,13 +59,12 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 	beats := time.NewTicker(heartbeatEvery(ctx))
 	probes := time.NewTicker(l.ProbeInterval.D())
 	defer func() { over.Stop(); beats.Stop(); probes.Stop() }()
-	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
-	defer running.Wait()
+	defer w.running.Wait()
 	defer cancel()
 	w.record, w.limit, w.beat, w.heard = recordProgress, heartbeatTimeout(ctx), p, make(chan bool, 1)
 	w.probed = make(chan waitProbe, 2+l.ProbeTimeout.D()/l.ProbeInterval.D())
-	w.probe(ctx, &running)
+	w.probe(ctx)
 	for !w.overtime || w.pending > 0 {
 		select {
 		case <-ctx.Done():
@@ -75,14 +75,14 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 			w.overtime = true
 			probes.Stop()
 		case <-beats.C:
-			w.tell(ctx, &running)
+			w.tell(ctx, w.limit*3/8) // it is asked each quarter
 		case heard := <-w.heard:
 			w.told(heard)
 		case <-probes.C:
 			if w.begun == 1 {
-				w.tell(ctx, &running)
+				w.tell(ctx, 0)
 			}
-			w.probe(ctx, &running)
+			w.probe(ctx)
 		case probed := <-w.probed:
 			w.pending--
 			if w.take(ctx, probed) {
@@ -98,7 +98,7 @@ func (w *waiter) wait(ctx context.Context, p waitProgress) (Sight, error) {
 
 // probe sends one probe, but not where this process is so late that it has yet to take
 // more than can be under way.
-func (w *waiter) probe(ctx context.Context, running *sync.WaitGroup) {
+func (w *waiter) probe(ctx context.Context) {
 	if w.pending == cap(w.probed) {
 		return
 	}
@@ -109,18 +109,26 @@ func (w *waiter) probe(ctx context.Context, running *sync.WaitGroup) {
 	if p, ok := w.a.Prober.(asker); ok && p.Ask(w.m, tell) {
 		return
 	}
-	running.Go(func() { tell(w.a.Prober.Probe(ctx, w.m)) })
+	w.running.Go(func() { tell(w.a.Prober.Probe(ctx, w.m)) })
 }
 
-// tell sends a heartbeat aside, if one is due: two in the time after which the server
-// gives this attempt up, and another one soon where it may not have one of them. The
-// SDK's own would need a goroutine with a timer for each machine that is waited for.
-func (w *waiter) tell(ctx context.Context, running *sync.WaitGroup) {
-	if w.beating || time.Since(w.beatAt) < w.limit*3/8 { // it is asked each quarter
+// tell sends a heartbeat aside, if the newest is older than that: two in the time after
+// which the server gives this attempt up, and another one soon where it may not have one
+// of them. The SDK's own would need a goroutine with a timer for each machine that is
+// waited for.
+func (w *waiter) tell(ctx context.Context, older time.Duration) {
+	if w.beating || time.Since(w.beatAt) < older {
 		return
 	}
 	w.beating, w.beatAt = true, time.Now()
-	running.Go(func() { w.heard <- w.record(ctx, w.beat) == nil })
+	w.running.Go(func() {
+		if w.limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, w.limit/8) // one that hangs leaves the time for another
+			defer cancel()
+		}
+		w.heard <- w.record(ctx, w.beat) == nil
+	})
 }
 
 // told takes the answer to a heartbeat; where there was none, another is due.
@@ -151,6 +159,9 @@ func (w *waiter) take(ctx context.Context, p waitProbe) bool {
 	}
 	if p.at.Before(w.lookedAt) {
 		return false
+	}
+	if w.begun > 1 {
+		w.tell(ctx, w.limit/8) // the look may take its time
 	}
 	up := w.serves(ctx) && w.identified(ctx)
 	if w.lookedAt = time.Now(); !up {

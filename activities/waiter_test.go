@@ -2,8 +2,6 @@ package activities
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,20 +118,20 @@ func TestWaitBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = time.Minute
 		var sent []time.Duration
-		began, lost, slow := time.Now(), 2, 3 // numbers of heartbeats
+		began, lost, slow := time.Now(), 2, 3 // their numbers
 		w := &waiter{limit: limit, heard: make(chan bool, 1), record: func(ctx context.Context, _ any) error {
 			sent = append(sent, time.Since(began))
 			switch len(sent) {
 			case lost:
-				return errors.New("lost")
+				<-ctx.Done() // it hangs
+				return ctx.Err()
 			case slow:
-				pause(ctx, limit/3)
+				pause(ctx, limit/9)
 			}
 			return nil
 		}}
-		var running sync.WaitGroup
 		for range 12 {
-			w.tell(t.Context(), &running)
+			w.tell(t.Context(), limit*3/8)
 			end := time.After(limit / 4)
 			for waiting := true; waiting; {
 				select {
@@ -144,7 +142,7 @@ func TestWaitBeats(t *testing.T) {
 				}
 			}
 		}
-		running.Wait()
+		w.running.Wait()
 		q := limit / 4
 		require.Equal(t, []time.Duration{0, 2 * q, 3 * q, 5 * q, 7 * q, 9 * q, 11 * q}, sent)
 	})

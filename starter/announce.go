@@ -2,10 +2,12 @@ package starter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"go.temporal.io/api/serviceerror"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mozilla-platform-ops/roller/workflows"
@@ -16,22 +18,24 @@ const waitsID = "waits/%d/"
 
 // announce leaves with the run that has a device who waits for it here, so that all
 // others, in whatever worker, let him go first. It is a start that starts nothing: see
-// attaching. Where it fails, he may have to wait for one turn more.
-func (t *Turns) announce(ctx context.Context, l *line, ask workflows.TurnAsk) {
-	if !l.announce(ask.Rank) {
+// attaching. Where it fails, the next look at the run tries again.
+func (t *Turns) announce(ctx context.Context, l *line) {
+	ask, run, tell := l.toAnnounce()
+	if !tell {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnCall)
 	defer cancel()
 	start, err := t.request(ask, fmt.Sprintf(waitsID, ask.Rank)+uuid.NewString())
-	if err != nil {
-		return
+	if err == nil {
+		start = attaching(start, start.GetRequestId())
+		// Where the server has forgotten all turns at the device, it is one: nobody's.
+		start.WorkflowStartDelay, start.Memo = durationpb.New(time.Second), nil
+		_, err = t.client.WorkflowService().StartWorkflowExecution(ctx, start)
 	}
-	start = attaching(start, start.GetRequestId())
-	// Where the server has forgotten all turns at the device, it is one: nobody's.
-	start.WorkflowStartDelay = durationpb.New(time.Second)
-	start.Memo = nil
-	_, _ = t.client.WorkflowService().StartWorkflowExecution(ctx, start)
+	if _, over := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); err != nil && !over {
+		l.notAnnounced(run)
+	}
 }
 
 // yield lets a better rank than who is first here go before him, if one has waited in

@@ -117,16 +117,26 @@ func (l *line) untilLook() time.Duration {
 	return turnLook - time.Since(l.since)
 }
 
-// announce reports whether the run that has the device is to be told of a rank that
-// waits for it here.
-func (l *line) announce(rank workflows.Rank) bool {
+// toAnnounce is the best rank that waits here, if it is better than bulk and the run that
+// has the device is not told of it yet.
+func (l *line) toAnnounce() (ask workflows.TurnAsk, run string, tell bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.rival == "" || rank >= l.told {
-		return false
+	if l.rival == "" || len(l.waiting) == 0 || l.waiting[0].ask.Rank >= l.told {
+		return ask, "", false
 	}
-	l.told = rank
-	return true
+	ask = l.waiting[0].ask
+	l.told = ask.Rank
+	return ask, l.rival, true
+}
+
+// notAnnounced says that a run may not have been told.
+func (l *line) notAnnounced(run string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rival == run {
+		l.told = workflows.BulkRank
+	}
 }
 
 // looked begins the time until the next look.

@@ -85,7 +85,7 @@ func (t *Turns) Take(ctx context.Context, ask workflows.TurnAsk) (workflows.Held
 	if l.join(w) {
 		go t.serve(l) //nolint:contextcheck // for all who wait, of whom each may leave
 	} else {
-		t.track(func() { t.announce(context.WithoutCancel(ctx), l, ask) })
+		t.track(func() { t.announce(ctx, l) })
 	}
 	select {
 	case turn := <-w.turn:
@@ -133,7 +133,7 @@ func (t *Turns) askFor(ctx context.Context, l *line, w *waiter) {
 	default:
 		l.say("others were before it")
 		l.meet(rival)
-		t.announce(ctx, l, w.ask)
+		t.announce(ctx, l)
 		t.outwait(ctx, l, w.ask, rival)
 		t.yield(ctx, l, w.ask, rival)
 	}

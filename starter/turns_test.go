@@ -263,17 +263,55 @@ func clickJoinsElsewhere(t *testing.T, w *world) {
 // the server has forgotten all of them, what it starts ends by itself.
 func announcesToNobody(t *testing.T, w *world) {
 	p, ask := w.process(t, nil), at("nobody's")
-	l := p.line(ask.Device)
+	l := &line{waiting: []*waiter{{ask: ask}}}
 	l.meet("a run that is over")
-	p.announce(t.Context(), l, ask)
+	p.announce(t.Context(), l)
 	begun := time.Now()
 	take(t, p, ask).Release()
 	require.Less(t, time.Since(begun), ask.Lease)
 	_ = p.client.GetWorkflow(t.Context(), workflows.DeviceID(ask.Device), "").Get(t.Context(), nil)
 	before := p.lastTurn(t, ask)
 	l.meet("another that is over")
-	p.announce(t.Context(), l, ask)
+	p.announce(t.Context(), l)
 	require.Equal(t, before, p.lastTurn(t, ask))
+}
+
+// A run is told again where it may not have heard, and of who is best, not of who was
+// first when it was met.
+func TestAnnouncing(t *testing.T) {
+	t.Parallel()
+	click, dark := at("x"), at("x")
+	dark.Rank = workflows.DarkRank
+	bulk := at("x")
+	bulk.Rank = workflows.BulkRank
+	l := &line{}
+	l.join(&waiter{ask: bulk})
+	told := func() (workflows.Rank, bool) {
+		ask, _, tell := l.toAnnounce()
+		return ask.Rank, tell
+	}
+	l.join(&waiter{ask: click})
+	_, tell := told()
+	require.False(t, tell, "there is no run to tell")
+	l.meet("run")
+	rank, tell := told()
+	require.True(t, tell)
+	require.Equal(t, workflows.ClickRank, rank)
+	_, tell = told()
+	require.False(t, tell, "it is told once")
+	l.notAnnounced("another run")
+	_, tell = told()
+	require.False(t, tell)
+	l.notAnnounced("run")
+	_, tell = told()
+	require.True(t, tell, "it may not have heard")
+	l.join(&waiter{ask: dark})
+	rank, tell = told()
+	require.True(t, tell)
+	require.Equal(t, workflows.DarkRank, rank)
+	l.meet("the next run")
+	_, tell = told()
+	require.True(t, tell)
 }
 
 // lastTurn is the run that has the device, or had it last.
