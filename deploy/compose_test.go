@@ -50,7 +50,7 @@ func readCompose(t *testing.T) compose {
 	require.NoError(t, err)
 	var c compose
 	require.NoError(t, yaml.Unmarshal(text, &c))
-	require.Len(t, c.Services, 7)
+	require.Len(t, c.Services, 8)
 	return c
 }
 
@@ -191,7 +191,7 @@ func TestCommandLines(t *testing.T) {
 			lines[path] = argv[1:]
 		}
 	}
-	require.Len(t, lines, 8)
+	require.Len(t, lines, 9)
 	for where, args := range lines {
 		require.NotEmpty(t, args, where)
 		help := exec.CommandContext(t.Context(), roller, append(slices.Clone(args), "--help")...)
