@@ -17,7 +17,7 @@ import (
 func TestTaskclusterProcessKilled(t *testing.T) {
 	t.Parallel()
 	s, p := newTaskclusterSite(t, map[string]string{"REBOOT_METHODS": "ssh_reboot,file_bugzilla_bug", "UP_TIMEOUT": "5m"},
-		func(tc *lab.Taskcluster) { tc.ClaimLife, tc.ClaimPoll = time.Minute, 20 * time.Second },
+		func(tc *lab.Taskcluster) { tc.ClaimLife, tc.ClaimPoll = time.Minute, 20*time.Second },
 		lab.Spec{WorkerID: "killed", WorkerGroup: "mdc1", Faults: lab.Faults{SlowBoot: 75 * time.Second}},
 		lab.Spec{WorkerID: "lost", WorkerGroup: "mdc1"},
 		lab.Spec{WorkerID: "cancelled", WorkerGroup: "mdc1", Faults: lab.Faults{NeverReturns: true}},
