@@ -15,7 +15,7 @@ import (
 // ladders runs reboots to their ends on machines that reboot at once, which their
 // boot IDs tell, and bare workflows with as many activities that do nothing.
 func ladders(ctx context.Context, b *bench) (row Row, err error) {
-	n, atOnce := pick(b, 20, 600), pick(b, 10, 100)
+	n, atOnce := pick(b, 20, 300), pick(b, 10, 100)
 	var machines []lab.Spec
 	for i := range atOnce {
 		machines = append(machines, lab.Spec{WorkerID: fmt.Sprintf("quick-%03d", i), WorkerGroup: "mdc1", SSHBootID: true, Faults: lab.Faults{TooFast: true}})
